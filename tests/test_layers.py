@@ -78,11 +78,14 @@ def test_imports_point_left(path: Path) -> None:
 
 
 def test_analyses_do_not_import_one_another() -> None:
-    files = [path for path in (SOURCE / "analyses").glob("*.py") if path.stem not in ("__init__", "contract")]
-    stems = {path.stem for path in files}
-    for path in files:
-        others = {name.split(".")[-1] for name in imported_modules(path) if name.startswith("ontogeny.analyses.")}
-        assert not others & (stems - {path.stem}), f"{path.name} imports another analysis"
+    home = SOURCE / "analyses"
+    for path in sorted(home.rglob("*.py")):
+        own = path.relative_to(home).parts[0].removesuffix(".py")
+        if own == "__init__":
+            continue
+        names = [name.split(".") for name in imported_modules(path)]
+        others = {parts[2] for parts in names if parts[:2] == ["ontogeny", "analyses"] and len(parts) > 2}
+        assert others <= {own, "contract"}, f"{path.relative_to(home)} imports another analysis"
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(SOURCE)))

@@ -9,6 +9,7 @@
     ├── CorpusError             text that is missing, empty or of an unknown kind
     ├── StoreError              activations on disk: torn, altered or made for something else
     ├── NonFiniteError          NaN or Inf where a number was expected
+    ├── AnalysisError           an analysis lacks what it needs (masks, sources, an endpoint)
     ├── DictionaryError         a dictionary that cannot be built or read
     │   └── DictionaryFormatError  what another project's file format cannot hold
     ├── ArtifactError           no such artifact, or more than one
@@ -52,6 +53,10 @@ class StoreError(OntogenyError):
 
 class NonFiniteError(OntogenyError):
     """A NaN or an infinity turned up in activations, a loss or a gradient."""
+
+
+class AnalysisError(OntogenyError):
+    """An analysis cannot be made from these inputs; says what is missing and how to get it."""
 
 
 class DictionaryError(OntogenyError):

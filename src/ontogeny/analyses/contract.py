@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ontogeny.config import Config
 from ontogeny.results import Result
+from ontogeny.types import Source
 
 if TYPE_CHECKING:
-    from ontogeny.activations.stream import ActivationStream
+    from ontogeny.activations.sharded import OrderedStore
     from ontogeny.dictionaries.crosscoder import Crosscoder
+    from ontogeny.latents.accumulators import Accumulator
+    from ontogeny.latents.cache import CodeCache
     from ontogeny.snapshots.series import SnapshotSeries
     from ontogeny.tokens.corpus import Corpus
 
-Need = Literal["dictionary", "held_out", "series", "evaluation"]
+Need = Literal["dictionary", "held_out", "series", "evaluation", "codes"]
 
 
 @dataclass(frozen=True)
@@ -24,15 +27,28 @@ class AnalysisInputs:
     """Open handles on what a run made so far; the pipeline fills them, an analysis only reads them.
 
     `scratch` is a directory of the analysis's own that outlives a kill: what lies there may be used to go on.
+    `codes`: the code cache of the held-out text, where `needs` names it. `accumulated`: what this analysis's rider
+    computed on the pass. `others`: the dictionaries that its config refers to, by the reference given there.
     """
 
     dictionary: Crosscoder
     corpus: Corpus
-    held_out: ActivationStream
+    held_out: OrderedStore
     series: SnapshotSeries
     evaluation: Result | None
     scratch: Path
     device: str
+    codes: CodeCache | None = None
+    accumulated: Any = None
+    others: Mapping[str, Crosscoder] = field(default_factory=dict)
+
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        """The sources that the dictionary writes, in its order, with their snapshots' steps."""
+        from ontogeny.interventions.sources import source_positions
+
+        places = source_positions(self.held_out.sources, self.dictionary.sources_out)
+        return tuple(self.held_out.sources[place] for place in places)
 
 
 @dataclass(frozen=True)
@@ -40,9 +56,13 @@ class Analysis:
     """A question to a run. `needs` names the inputs whose artifacts enter the result's id.
 
     `run(inputs, config)` is deterministic in both; `config` is an instance of `Config`, a torch-free pydantic class.
+    `ride(inputs, config)` makes the accumulator that goes along on the one pass over all codes; `run` then finds what
+    it computed in `inputs.accumulated`. `refers(config)` lists names or ids of other dictionaries to open.
     """
 
     name: str
     Config: type[Config]
     needs: frozenset[Need]
     run: Callable[[AnalysisInputs, Any], Result]
+    ride: Callable[[AnalysisInputs, Any], Accumulator] | None = None
+    refers: Callable[[Any], Sequence[str]] | None = None
