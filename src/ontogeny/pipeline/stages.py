@@ -7,14 +7,14 @@ stage that is done is skipped; one that was cut off goes on where it stopped.
 from collections.abc import Callable
 from typing import Any
 
-from ontogeny.analyses import ANALYSES, AnalysisInputs
 from ontogeny.config import config_identity
 from ontogeny.dictionaries.crosscoder import Crosscoder, load_dictionary
 from ontogeny.evaluation.evaluate import SpliceSetting
 from ontogeny.evaluation.evaluate import evaluate as evaluate_dictionary
+from ontogeny.pipeline.analyses import make_analyses
 from ontogeny.pipeline.harvest import Harvest, harvest
 from ontogeny.pipeline.inputs import Run, grow
-from ontogeny.results import load_result, save_result
+from ontogeny.results import save_result
 from ontogeny.training.tracking import open_tracker
 from ontogeny.training.trainer import train as train_dictionary
 from ontogeny.types import source_names
@@ -37,10 +37,7 @@ def analyze(run: Run) -> list[Artifact]:
     harvested = harvest(run)
     dictionary = _train(run, harvested)
     evaluation = _evaluate(run, harvested, dictionary) if run.recipe.evaluation is not None else None
-    return [
-        _analyze(run, harvested, dictionary, evaluation, name, config)
-        for name, config in run.recipe.chosen_analyses.items()
-    ]
+    return make_analyses(run, harvested, dictionary, evaluation)
 
 
 STAGES: dict[str, Callable[[Run], Any]] = {
@@ -120,32 +117,3 @@ def _evaluate(run: Run, harvested: Harvest, dictionary: Artifact) -> Artifact:
     )
     save_result(result, draft.path)
     return run.finish(draft, summary=result.summary, seed=dictionary.manifest.get("seed"))
-
-
-def _analyze(
-    run: Run, harvested: Harvest, dictionary: Artifact, evaluation: Artifact | None, name: str, config: Any
-) -> Artifact:
-    analysis = ANALYSES[name]
-    inputs = {"dictionary": dictionary.id} if "dictionary" in analysis.needs else {}
-    if "held_out" in analysis.needs:
-        inputs |= harvested.held_out_inputs
-    if "evaluation" in analysis.needs and evaluation is not None:
-        inputs["evaluation"] = evaluation.id
-    draft = run.begin("results", {"analysis": name, **config_identity(config)}, inputs)
-    if draft.complete:
-        return run.workspace.find(draft.id, "results")
-    run.reporter.say(f"analyze: {name}")
-    scratch = draft.path / "scratch"
-    scratch.mkdir(exist_ok=True)
-    opened = AnalysisInputs(
-        dictionary=load_dictionary(dictionary.path),
-        corpus=harvested.corpus,
-        held_out=harvested.held_out,
-        series=harvested.series,
-        evaluation=load_result(evaluation.path) if evaluation is not None else None,
-        scratch=scratch,
-        device=run.device,
-    )
-    result = analysis.run(opened, config)
-    save_result(result, draft.path)
-    return run.finish(draft, analysis=name, summary=result.summary)

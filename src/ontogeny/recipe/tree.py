@@ -9,6 +9,7 @@ from ontogeny.analyses import ANALYSES
 from ontogeny.config import Config, Immaterial
 from ontogeny.dictionaries.config import CrosscoderConfig
 from ontogeny.evaluation.config import EvaluationConfig
+from ontogeny.latents.config import CodesConfig
 from ontogeny.snapshots.config import SeriesConfig
 from ontogeny.snapshots.grow_config import FamilyConfig
 from ontogeny.tokens.config import CorpusConfig
@@ -83,6 +84,8 @@ class Recipe(Config):
     """Where training metrics go beside the JSONL that is always written."""
     storage: Annotated[dict[str, str], Immaterial] = Field(default_factory=dict)
     """Other places for bulky kinds of artifacts: kind = folder."""
+    codes: CodesConfig = CodesConfig()
+    """The pass over held-out text that analyses share."""
     analyses: AnalysesConfig = AnalysesConfig()
     """Which analyses, and how."""
 
