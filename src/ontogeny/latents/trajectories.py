@@ -5,6 +5,7 @@ much of the latent a snapshot was found to hold (latent scaling). A missing stre
 """
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -17,31 +18,35 @@ CLASSES = ("initialisation", "persistent", "discontinued", "late-specific", "eme
 NONE = -1
 """Stands for "no such source" in arrays of places."""
 
+Share = Annotated[float, Field(gt=0, le=1)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+NotNegative = Annotated[float, Field(ge=0)]
+
 
 class LifeThresholds(Config):
     """What counts as live, as staying, as early and as late."""
 
-    live_share: float = Field(0.5, gt=0, le=1)
+    live_share: Share = 0.5
     """A latent is live in a source where its strength is at least this share of its largest in the series."""
-    least_strength: float = Field(0.0, ge=0)
+    least_strength: NotNegative = 0.0
     """A latent whose largest strength is not above this is live nowhere."""
-    hold: int = Field(1, ge=1)
+    hold: Annotated[int, Field(ge=1)] = 1
     """Sources in a row that a latent must be live in to count as live there; runs at the ends of a series count."""
-    rise_share: float = Field(0.5, gt=0, le=1)
+    rise_share: Share = 0.5
     """The half-rise is where strength has come this far from its least value before the peak up to the peak."""
-    stay_share: float = Field(0.8, gt=0, le=1)
+    stay_share: Share = 0.8
     """A latent stays if it is live in at least this share of the sources from its onset to the last one it lives in."""
-    early_share: float = Field(0.5, ge=0, le=1)
+    early_share: Fraction = 0.5
     """A fall is early within this share of the series' log time."""
-    drop_share: float = Field(0.5, gt=0, le=1)
+    drop_share: Share = 0.5
     """A fall is sharp where strength loses at least this share of itself within `drop_octaves`."""
-    drop_octaves: float = Field(2.0, ge=0)
+    drop_octaves: NotNegative = 2.0
     """Octaves of training within which a sharp fall happens; neighbouring sources always count."""
-    late_share: float = Field(0.9, ge=0, le=1)
+    late_share: Fraction = 0.9
     """A latent is late-specific if its onset lies after this share of the series' log time and it lives to the end."""
 
 
-DEFAULT_THRESHOLDS = LifeThresholds.model_validate({})
+DEFAULT_THRESHOLDS = LifeThresholds()
 
 
 @dataclass(frozen=True)
