@@ -5,7 +5,7 @@ from typing import Annotated
 import pytest
 from pydantic import Field, ValidationError
 
-from ontogeny.config import Config, Immaterial, config_error, config_identity, content_hash
+from ontogeny.config import Added, Config, Immaterial, config_error, config_identity, content_hash
 
 
 class Inner(Config):
@@ -24,6 +24,15 @@ def test_immaterial_fields_do_not_change_identity() -> None:
     two = Outer(items=(Inner(),))
     assert config_identity(one) == config_identity(two) == {"inner": {"rate": 0.1}, "items": [{"rate": 0.1}]}
     assert content_hash(config_identity(one)) != content_hash(config_identity(Outer()))
+
+
+def test_an_added_field_enters_identity_when_it_is_not_at_its_default() -> None:
+    class Grown(Inner):
+        more: Annotated[Inner, Added] = Inner()
+
+    assert config_identity(Grown()) == config_identity(Inner())
+    assert config_identity(Grown(more=Inner(threads=7))) == {"rate": 0.1, "more": {"rate": 0.1}}
+    assert config_identity(Grown(more=Inner(rate=0.2))) == {"rate": 0.1, "more": {"rate": 0.2}}
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,16 @@ class ImmaterialMarker:
 Immaterial = ImmaterialMarker()
 
 
+class AddedMarker:
+    """Marks a field that came when artifacts existed: at its default it has no part in identity, so ids stay."""
+
+    def __repr__(self) -> str:
+        return "Added"
+
+
+Added = AddedMarker()
+
+
 class Config(BaseModel):
     """Base of every configuration: frozen, unknown keys refused, attribute docstrings are the help texts."""
 
@@ -71,12 +81,19 @@ class KindConfig(Config):
 
 
 def config_identity(config: BaseModel) -> dict[str, Any]:
-    """The JSON-able part of a config that matters for what is computed: every field not marked `Immaterial`."""
+    """The JSON-able part of a config that matters for what is computed.
+
+    That is every field not marked `Immaterial`, and of those marked `Added` the ones that differ from their default.
+    """
     identity: dict[str, Any] = {}
     for name, field in type(config).model_fields.items():
+        value = getattr(config, name)
         if any(isinstance(item, ImmaterialMarker) for item in field.metadata):
             continue
-        identity[name] = _identity_of(getattr(config, name))
+        added = any(isinstance(item, AddedMarker) for item in field.metadata)
+        if added and value == field.get_default(call_default_factory=True):
+            continue
+        identity[name] = _identity_of(value)
     return identity
 
 

@@ -17,7 +17,7 @@ from ontogeny.snapshots.grow import grow_family, iter_training_batches, learning
 from ontogeny.snapshots.grow_config import FAST_FAMILY, FamilyConfig
 from ontogeny.tokens.config import TextSourceConfig
 from ontogeny.tokens.corpus import Corpus
-from ontogeny.tokens.rules.config import RulesConfig
+from ontogeny.tokens.rules.config import ChangesConfig, RulesConfig
 from ontogeny.tokens.rules.world import build_rules
 
 
@@ -41,6 +41,9 @@ def test_snapshot_steps_double_then_go_on_in_equal_steps() -> None:
     assert FamilyConfig(steps=40, linear_every=10).snapshot_steps == [0, 1, 2, 4, 8, 10, 20, 30, 40]
     assert FamilyConfig(steps=5, linear_every=10).snapshot_steps == [0, 1, 2, 4, 5]
     assert FamilyConfig(steps=40, snapshots=[20, 3, 3]).snapshot_steps == [3, 20]
+    assert FamilyConfig(steps=9, per_octave=2, linear_every=99).snapshot_steps == [0, 1, 2, 3, 4, 6, 8, 9]
+    changing = {"kind": "rules", "rules": {"changes": {"chat_step": 7, "vanish_step": 5}}}
+    assert FamilyConfig(sources=[changing], steps=8).snapshot_steps == [0, 1, 2, 4, 5, 7, 8]  # type: ignore[list-item]
     assert len(FamilyConfig().snapshot_steps) >= 10 <= len(FAST_FAMILY.snapshot_steps)
 
 
@@ -50,6 +53,11 @@ def test_snapshot_steps_double_then_go_on_in_equal_steps() -> None:
         ({"d_model": 30, "n_heads": 4}, "multiple of n_heads"),
         ({"steps": 5, "snapshots": [6]}, "snapshot 6"),
         ({"sources": [{"kind": "rules"}, {"kind": "stdlib"}]}, "own vocabulary"),
+        (
+            {"steps": 9, "sources": [{"kind": "rules", "rules": {"changes": {"chat_step": 9}}}]},
+            "world changes at step 9",
+        ),
+        ({"sources": [{"kind": "rules", "rules": {"stage": 0}}]}, "leave out 'stage'"),
     ],
 )
 def test_a_family_that_cannot_be_is_refused(fields: dict[str, object], named: str) -> None:
@@ -65,10 +73,19 @@ def test_the_learning_rate_warms_up_stays_and_falls_to_the_end() -> None:
 def test_batches_are_a_function_of_the_step_and_cover_every_row_once_an_epoch() -> None:
     corpus = Corpus.from_tokens(np.arange(7)[:, None].repeat(3, axis=1))
     config = FamilyConfig(steps=7, batch_size=4)
-    batches = list(iter_training_batches(corpus, config, 0))
-    assert [batch.tolist() for batch in iter_training_batches(corpus, config, 5)] == [b.tolist() for b in batches[5:]]
+    batches = list(iter_training_batches([corpus], config, 0))
+    assert [batch.tolist() for batch in iter_training_batches([corpus], config, 5)] == [b.tolist() for b in batches[5:]]
     rows = torch.cat(batches)[:, 0].reshape(4, 7)
     assert (rows.sort(dim=1).values == torch.arange(7)).all() and len({tuple(row.tolist()) for row in rows}) > 1
+
+
+def test_a_stage_reads_its_own_corpus_from_its_step_on() -> None:
+    corpora = [Corpus.from_tokens(np.full((7, 3), stage)) for stage in range(3)]
+    changing = {"kind": "rules", "rules": {"changes": {"chat_step": 6, "vanish_step": 2}}}
+    config = FamilyConfig(sources=[changing], steps=9, batch_size=4)  # type: ignore[list-item]
+    batches = list(iter_training_batches(corpora, config, 0))
+    assert [int(batch.unique()) for batch in batches] == [0, 0, 1, 1, 1, 1, 2, 2, 2]
+    assert all(torch.equal(a, b) for a, b in zip(iter_training_batches(corpora, config, 5), batches[5:], strict=True))
 
 
 def test_a_family_is_ordinary_hugging_face_folders_that_learn(tmp_path: Path) -> None:
@@ -103,22 +120,33 @@ grow_family(FamilyConfig.model_validate_json(Path(sys.argv[1]).read_text()), sys
 """
 
 
-def test_a_killed_growth_ends_in_the_same_bits(tmp_path: Path) -> None:
-    config = tiny(tmp_path, steps=400, linear_every=100, checkpoint_every=50)
+CHANGING = RulesConfig(
+    document_length=32, n_documents=40, changes=ChangesConfig(vanish_step=60, remap_step=120, chat_step=150)
+)
+
+
+@pytest.mark.parametrize("rules", [None, CHANGING], ids=["text", "changing rules"])
+def test_a_killed_growth_ends_in_the_same_bits(tmp_path: Path, rules: RulesConfig | None) -> None:
+    fields = {"sources": [TextSourceConfig(kind="rules", rules=rules)]} if rules else {}
+    steps = 200 if rules else 400
+    config = tiny(tmp_path, steps=steps, linear_every=100, checkpoint_every=50, **fields)
     (tmp_path / "config.json").write_text(config.model_dump_json())
     family = tmp_path / "killed"
     process = subprocess.Popen([sys.executable, "-c", SCRIPT, str(tmp_path / "config.json"), str(family)])
-    while process.poll() is None and not (family / "checkpoint" / "state.json").is_file():
+    # The changing world is killed in its second stage, at the checkpoint of step 100 or soon after.
+    ready = family / "checkpoint" / ("step100.safetensors" if rules else "state.json")
+    while process.poll() is None and not ready.is_file():
         time.sleep(0.002)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
-    assert not (family / "step400").exists(), "the growth ended before it could be killed"
+    assert not (family / f"step{steps}").exists(), "the growth ended before it could be killed"
     resumed = grow_family(config, family)
     whole = grow_family(config, tmp_path / "whole")
     for left, right in zip(resumed, whole):
         ours, theirs = weights(left), weights(right)
         assert left.name == right.name and all(torch.equal(ours[name], theirs[name]) for name in theirs)
-    assert (family / "loss.jsonl").read_text() == (tmp_path / "whole" / "loss.jsonl").read_text()
+    for name in ("loss.jsonl", *(["rules.json"] if rules else [])):
+        assert (family / name).read_text() == (tmp_path / "whole" / name).read_text()
 
 
 def test_a_loss_that_is_no_number_stops_and_keeps_what_was(tmp_path: Path) -> None:

@@ -1,10 +1,11 @@
 """Growing a small model family: one training run, saved at many moments as ordinary Hugging Face folders."""
 
+import bisect
 import json
 import math
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from ontogeny.tokens.vocabulary import END_OF_TEXT, closed_tokenizer, open_token
 from ontogeny.workspace import disk_errors, read_json, write_bytes, write_json
 
 CHECKPOINT = "checkpoint"
+PLAN = "rules.json"
 LOSSES = "loss.jsonl"
 Report = Callable[[int, float], None]
 
@@ -34,7 +36,8 @@ def grow_family(config: FamilyConfig, out_dir: Path | str, report: Report | None
 
     AdamW(0.9, 0.95) on the mean next-token loss, linear warm-up, linear decay at the end, gradient norm clipped.
     Every folder loads with AutoModelForCausalLM and AutoTokenizer. Beside them: `loss.jsonl` (step, loss in nats,
-    lr, grad_norm), `tokenizer.json`, `corpus/` and, until the end, `checkpoint/`.
+    lr, grad_norm), `tokenizer.json`, `corpus/`, `rules.json` (planted rules: the plan) and, until the end,
+    `checkpoint/`. Where planted rules change, each stage has a corpus of its own (`corpus.stage1/`, …).
 
     A killed run goes on from its checkpoint: at the same number of threads the weights are those of an unbroken run,
     bit for bit, for what a step reads is a function of the seed and the step alone.
@@ -47,11 +50,14 @@ def grow_family(config: FamilyConfig, out_dir: Path | str, report: Report | None
     if all(folder.is_dir() for folder in folders) and not (out_dir / CHECKPOINT).is_dir():
         return folders
     tokenizer = _family_tokenizer(config, out_dir / "tokenizer.json")
-    corpus = build_corpus(_corpus_config(config), tokenizer, out_dir / "corpus")
+    names = ["corpus", *(f"corpus.stage{stage}" for stage in range(1, len(config.stage_steps)))]
+    corpora = [
+        build_corpus(_corpus_config(config, stage), tokenizer, out_dir / name) for stage, name in enumerate(names)
+    ]
     growth = _Growth.begin(config, out_dir, tokenizer, len(tokenizer))
     growth.resume()
     growth.save_snapshot_if_due()
-    for batch in iter_training_batches(corpus, config, growth.step):
+    for batch in iter_training_batches(corpora, config, growth.step):
         loss = growth.train_step(batch)
         if report is not None:
             report(growth.step, loss)
@@ -62,17 +68,23 @@ def grow_family(config: FamilyConfig, out_dir: Path | str, report: Report | None
     return folders
 
 
-def iter_training_batches(corpus: Corpus, config: FamilyConfig, start: int) -> Iterator[Int[Tensor, "row position"]]:
-    """Batches of whole rows for the steps start … steps − 1; epoch e is a permutation drawn from (seed, e)."""
-    n_rows = corpus.n_rows
-    order_of: dict[int, np.ndarray] = {}
+def iter_training_batches(
+    corpora: Sequence[Corpus], config: FamilyConfig, start: int
+) -> Iterator[Int[Tensor, "row position"]]:
+    """Batches of whole rows for the steps start … steps − 1, each from the corpus of its stage.
+
+    Epoch e of a stage is a permutation drawn from (seed, e) and, from the second stage on, the stage's number.
+    """
+    order_of: dict[tuple[int, ...], np.ndarray] = {}
     for step in range(start, config.steps):
+        stage = bisect.bisect_right(config.stage_steps, step) - 1
+        corpus, since = corpora[stage], step - config.stage_steps[stage]
         picks = []
-        for draw in range(step * config.batch_size, (step + 1) * config.batch_size):
-            epoch = draw // n_rows
+        for draw in range(since * config.batch_size, (since + 1) * config.batch_size):
+            epoch = (config.seed, draw // corpus.n_rows, *([stage] if stage else []))
             if epoch not in order_of:
-                order_of = {epoch: np.random.default_rng([config.seed, epoch]).permutation(n_rows)}
-            picks.append(order_of[epoch][draw % n_rows])
+                order_of = {epoch: np.random.default_rng(epoch).permutation(corpus.n_rows)}
+            picks.append(order_of[epoch][draw % corpus.n_rows])
         yield torch.from_numpy(np.asarray(corpus.tokens[np.asarray(picks)], dtype=np.int64))
 
 
@@ -90,11 +102,20 @@ def _claim(out_dir: Path, config: FamilyConfig) -> None:
         raise SnapshotError(f"{out_dir} holds a family grown from another config; give this one its own folder.")
     if not record.is_file():
         write_json(record, identity)
+    if config.plants_rules and not (out_dir / PLAN).is_file():
+        from ontogeny.tokens.rules.world import build_stages, describe_plan
+
+        write_json(out_dir / PLAN, describe_plan(build_stages(config.sources[0].rules)))
 
 
-def _corpus_config(config: FamilyConfig) -> CorpusConfig:
+def _corpus_config(config: FamilyConfig, stage: int) -> CorpusConfig:
+    """The text of a stage; a world that does not change is asked for as it is."""
+    sources = config.sources
+    if len(config.stage_steps) > 1:
+        rules = sources[0].rules.model_copy(update={"stage": stage})
+        sources = [sources[0].model_copy(update={"rules": rules})]
     return CorpusConfig(
-        sources=config.sources, context_length=config.context_length, max_tokens=config.max_tokens, held_out=0.0
+        sources=sources, context_length=config.context_length, max_tokens=config.max_tokens, held_out=0.0
     )
 
 

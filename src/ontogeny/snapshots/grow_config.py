@@ -1,10 +1,11 @@
 """What family of snapshots to grow. Torch-free."""
 
+import itertools
 from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from ontogeny.config import Config, Immaterial
+from ontogeny.config import Added, Config, Immaterial
 from ontogeny.tokens.config import TextSourceConfig
 
 
@@ -42,7 +43,10 @@ class FamilyConfig(Config):
     clip: float = Field(default=1.0, gt=0)
     """Largest norm of the gradient."""
     snapshots: list[int] | None = None
-    """Steps to save; by default 0, 1, 2, 4, … up to `linear_every`, then every `linear_every` steps, and the last."""
+    """Steps to save; by default 0, 1, 2, 4, … up to `linear_every`, then every `linear_every` steps, and the last,
+    and those at which planted rules change."""
+    per_octave: Annotated[int, Added] = Field(default=1, ge=1)
+    """Snapshots a doubling of the step, below `linear_every`."""
     linear_every: int = Field(default=64, ge=1)
     """Steps between snapshots once doubling would be farther apart."""
     seed: int = 0
@@ -61,7 +65,17 @@ class FamilyConfig(Config):
             raise ValueError(f"snapshot {outside[0]} lies outside of the training, 0 … {self.steps}")
         if self.plants_rules and len(self.sources) > 1:
             raise ValueError("a source of kind 'rules' has its own vocabulary; grow from it alone")
+        changes = self.sources[0].rules.changes.steps if self.plants_rules else ()
+        if changes and changes[-1] >= self.steps:
+            raise ValueError(f"the world changes at step {changes[-1]}, and the training ends at step {self.steps}")
+        if self.plants_rules and self.sources[0].rules.stage is not None:
+            raise ValueError("a family goes through all stages of its world; leave out 'stage'")
         return self
+
+    @property
+    def stage_steps(self) -> tuple[int, ...]:
+        """The steps at which the stages of the text begin: 0, and where planted rules change."""
+        return (0, *(self.sources[0].rules.changes.steps if self.plants_rules else ()))
 
     @property
     def plants_rules(self) -> bool:
@@ -73,11 +87,9 @@ class FamilyConfig(Config):
         """Steps that are saved, ascending; the list is taken as it is, without a last step added."""
         if self.snapshots is not None:
             return sorted(set(self.snapshots))
-        steps = {0, self.steps}
-        power = 1
-        while power < min(self.linear_every, self.steps):
-            steps.add(power)
-            power *= 2
+        steps = {*self.stage_steps, self.steps}
+        powers = (round(2 ** (number / self.per_octave)) for number in itertools.count())
+        steps.update(itertools.takewhile(lambda power: power < min(self.linear_every, self.steps), powers))
         steps.update(range(self.linear_every, self.steps, self.linear_every))
         return sorted(steps)
 

@@ -24,12 +24,13 @@ SPEAKERS = {"human": "user", "gpt": "assistant", "bot": "assistant"}
 class Document:
     """One document before it is tokens: plain text, or the messages of a conversation.
 
-    `labels` has one value a token, for text whose tokens were known before the text was (planted rules).
+    `labels` and `masks` have one value a token, for text whose tokens were known before the text was (planted rules).
     """
 
     text: str = ""
     messages: tuple[Message, ...] = ()
     labels: dict[str, np.ndarray] = field(default_factory=dict)
+    masks: dict[str, np.ndarray] = field(default_factory=dict)
 
 
 def iter_documents(source: TextSourceConfig, separator: str | None = None) -> Iterator[Document]:
@@ -57,12 +58,12 @@ def _stdlib_documents(source: TextSourceConfig, separator: str | None) -> Iterat
 
 
 def _rules_documents(source: TextSourceConfig, separator: str | None) -> Iterator[Document]:
-    from ontogeny.tokens.rules.world import build_rules
+    from ontogeny.tokens.rules.world import build_rules, build_stages
 
-    world = build_rules(source.rules)
+    worlds = build_stages(source.rules) if source.rules.stage is None else (build_rules(source.rules),)
     for number in range(source.rules.n_documents):
-        document = world.document(number)
-        yield Document(text=document.text, labels=document.labels)
+        document = worlds[number % len(worlds)].document(number)
+        yield Document(text=document.text, labels=document.labels, masks=document.masks)
 
 
 def _file_documents(source: TextSourceConfig, separator: str | None) -> Iterator[Document]:

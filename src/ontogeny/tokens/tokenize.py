@@ -53,7 +53,7 @@ def iter_token_documents(source: TextSourceConfig, tokenizer: Any) -> Iterator[T
                         f"the tokenizer makes {len(tokens)} tokens of a document of {len(label)} planted words; "
                         "text of kind 'rules' needs the tokenizer of a family grown on the same rules."
                     )
-            yield TokenDocument(tokens, labels=document.labels)
+            yield TokenDocument(tokens, document.masks, document.labels)
 
 
 def _chat_document(document: Document, source: TextSourceConfig, tokenizer: Any) -> TokenDocument:

@@ -5,9 +5,10 @@ import random
 import pytest
 
 from ontogeny.tokens.rules.config import RulesConfig
+from ontogeny.tokens.rules.episodes import conditional, sample_episode
 from ontogeny.tokens.rules.families import END, Dyck, Rule, nestings
 from ontogeny.tokens.rules.labels import Role
-from ontogeny.tokens.rules.world import build_rules, conditional, sample_episode
+from ontogeny.tokens.rules.world import build_rules
 
 WORLD = build_rules(RulesConfig())
 

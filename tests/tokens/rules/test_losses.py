@@ -1,7 +1,7 @@
 import numpy as np
 
 from ontogeny.tokens.rules.labels import Role
-from ontogeny.tokens.rules.losses import compute_learned_steps, compute_rule_losses
+from ontogeny.tokens.rules.losses import compute_known_spans, compute_learned_steps, compute_rule_losses
 
 D, G = int(Role.DETERMINED), int(Role.GIVEN)
 
@@ -53,3 +53,6 @@ def test_a_rule_is_learned_when_its_progress_stays() -> None:
         ]
     ).T
     np.testing.assert_array_equal(compute_learned_steps(progress, steps), [2, 8, 32, np.nan, np.nan])
+    learned, lost = compute_known_spans(progress, steps)
+    np.testing.assert_array_equal(learned, [2, 8, 32, 1, np.nan])
+    np.testing.assert_array_equal(lost, [np.nan, np.nan, np.nan, 16, np.nan])

@@ -6,10 +6,11 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from ontogeny.tokens.rules.config import RulesConfig
+from ontogeny.tokens.rules.config import ChangesConfig, RulesConfig
+from ontogeny.tokens.rules.episodes import sample_episode
 from ontogeny.tokens.rules.families import Rule
 from ontogeny.tokens.rules.labels import Role
-from ontogeny.tokens.rules.world import RulesWorld, build_rules, sample_episode
+from ontogeny.tokens.rules.world import RulesWorld, build_rules, build_stages
 from ontogeny.tokens.vocabulary import closed_tokenizer
 
 TINY = RulesConfig(
@@ -36,26 +37,38 @@ def every_episode(rule: Rule) -> Iterator[tuple[float, tuple[str, ...]]]:
             draws += [[*taken, other] for other in range(1, sizes[place])]
 
 
-def test_the_bayes_loss_is_what_counting_all_episodes_gives() -> None:
-    world = build_rules(TINY)
-    weight: dict[tuple[str, ...], float] = defaultdict(float)
-    for number, rule in enumerate(world.rules):
-        total = 0.0
-        if world.probabilities[number] > 0:
-            for chance, words in every_episode(rule):
-                total += chance
-                for length in range(len(words) + 1):
-                    weight[words[:length]] += world.probabilities[number] * chance
-            assert total == pytest.approx(1.0)
+CHANGING = TINY.model_copy(
+    update={
+        "facts": 3,
+        "changes": ChangesConfig(
+            vanish_step=3, vanishing=1, remap_step=5, remapped=1, chat_step=9, chat_only=1, base_only=1, rarer=1
+        ),
+    }
+)
+
+
+@pytest.mark.parametrize(("config", "documents"), [(TINY, 20), (CHANGING, 8)], ids=["steady", "changing"])
+def test_the_bayes_loss_is_what_counting_all_episodes_gives(config: RulesConfig, documents: int) -> None:
     ambiguous = 0
-    for document in (world.document(number) for number in range(20)):
-        for start, stop in itertools.pairwise((*document.starts, len(document.words))):
-            words = document.words[start:stop]
-            for place in range(len(words)):
-                exact = -math.log(weight[words[: place + 1]] / weight[words[:place]])
-                assert document.labels["bayes_nll"][start + place] == pytest.approx(exact, abs=1e-5)
-                determined = document.labels["role"][start + place] == Role.DETERMINED
-                ambiguous += bool(determined and exact > 0.01)
+    for world in build_stages(config):
+        weight: dict[tuple[str, ...], float] = defaultdict(float)
+        for number, rule in enumerate(world.rules):
+            if world.probabilities[number] > 0:
+                total = 0.0
+                for chance, words in every_episode(rule):
+                    total += chance
+                    for length in range(len(words) + 1):
+                        weight[words[:length]] += world.probabilities[number] * chance
+                assert total == pytest.approx(1.0)
+        for document in (world.document(number) for number in range(documents)):
+            for begin, stop in itertools.pairwise((*document.starts, len(document.words))):
+                start = begin + world.is_chat  # a speaker's word stands before the episode
+                words = document.words[start:stop]
+                for place in range(len(words)):
+                    exact = -math.log(weight[words[: place + 1]] / weight[words[:place]])
+                    assert document.labels["bayes_nll"][start + place] == pytest.approx(exact, abs=1e-5)
+                    determined = document.labels["role"][start + place] == Role.DETERMINED
+                    ambiguous += bool(determined and exact > 0.01)
     assert ambiguous > 10  # agreement without a marker: a Bayes loss that is not zero is among them
 
 

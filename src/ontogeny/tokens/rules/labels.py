@@ -22,6 +22,8 @@ class Role(IntEnum):
     """Follows from the rule: what a model that knows the rule predicts."""
     FILLER = 4
     """Stands between and says nothing."""
+    TURN = 5
+    """A speaker's word, which begins a turn of chat; its rule is that of the episode."""
 
 
 def stack_labels(

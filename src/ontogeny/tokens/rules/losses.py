@@ -85,10 +85,34 @@ def compute_learned_steps(
     rule whose progress is below the threshold at the last snapshot, or NaN, was not learned.
     """
     known = np.nan_to_num(progress, nan=0.0) >= threshold
-    return np.array([_first_lasting(column, steps, stays) for column in known.T], dtype=np.float64)
+    rises = [_first_lasting(column, stays) for column in known.T]
+    return np.array(
+        [np.nan if place is None or not known[-1, rule] else steps[place] for rule, place in enumerate(rises)]
+    )
 
 
-def _first_lasting(known: Bool[np.ndarray, "snapshot"], steps: Int[np.ndarray, "snapshot"], stays: int) -> float:
-    if not known[-1]:
-        return float("nan")
-    return next(float(step) for place, step in enumerate(steps) if known[place : place + 1 + stays].all())
+def compute_known_spans(
+    progress: Float[np.ndarray, "snapshot rule"],
+    steps: Int[np.ndarray, "snapshot"],
+    threshold: float = 0.5,
+    stays: int = 3,
+) -> tuple[Float[np.ndarray, "rule"], Float[np.ndarray, "rule"]]:
+    """The steps at which each rule was first learned and then lost: also what was known for a while counts.
+
+    Learned: the first snapshot with progress ≥ threshold there and at the next `stays` ones; lost: the first one
+    after it with progress < threshold there and at the next `stays` (at as many as there are). NaN: never.
+    """
+    known = np.nan_to_num(progress, nan=0.0) >= threshold
+    spans = np.full((2, progress.shape[1]), np.nan)
+    for rule, column in enumerate(known.T):
+        rise = _first_lasting(column, stays)
+        if rise is not None:
+            spans[0, rule] = steps[rise]
+            fall = _first_lasting(~column[rise:], stays)
+            spans[1, rule] = np.nan if fall is None else steps[rise + fall]
+    return spans[0], spans[1]
+
+
+def _first_lasting(holds: Bool[np.ndarray, "snapshot"], stays: int) -> int | None:
+    """The first place from which on it holds for 1 + `stays` snapshots, or for all that there are."""
+    return next((place for place in range(len(holds)) if holds[place : place + 1 + stays].all()), None)

@@ -3,17 +3,18 @@
 import itertools
 import math
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
 from ontogeny.tokens.rules.config import RulesConfig
+from ontogeny.tokens.rules.episodes import Episode, conditional, sample_episode
 from ontogeny.tokens.rules.families import (
     END,
     Agreement,
-    Branch,
     Copy,
     Dyck,
     Fact,
@@ -25,22 +26,33 @@ from ontogeny.tokens.rules.families import (
     pool,
 )
 from ontogeny.tokens.rules.labels import Role, stack_labels
-
-Choose = Callable[[int], int]
-"""A uniform draw from 0 … n − 1."""
+from ontogeny.tokens.rules.plan import Fate, RulePlan, plan_fates, remap_fact
 
 N_FILLERS = 12
 N_NOUNS = 6
 N_LETTERS = 16
+SPEAKERS = ("<user>", "<assistant>")
 
 
 @dataclass(frozen=True)
 class RuleDocument:
-    """A text of whole episodes, and the labels [position] of its words; `starts` are the episodes' first positions."""
+    """A text of whole episodes, and the labels [position] of its words; `starts` are the episodes' first positions.
+
+    In chat every episode is a turn and begins with its speaker's word.
+    """
 
     words: tuple[str, ...]
     labels: dict[str, np.ndarray]
     starts: tuple[int, ...]
+
+    @property
+    def masks(self) -> dict[str, np.ndarray]:
+        """Who speaks, bool [position]: `control` at the speakers' words, `user` and `assistant` in their turns."""
+        if not self.words or self.words[0] not in SPEAKERS:
+            return {}
+        control = np.array([word in SPEAKERS for word in self.words])
+        turn = np.cumsum(control) - 1
+        return {"control": control, "user": ~control & (turn % 2 == 0), "assistant": ~control & (turn % 2 == 1)}
 
     @property
     def text(self) -> str:
@@ -48,19 +60,45 @@ class RuleDocument:
         return " ".join(self.words)
 
 
-@dataclass(frozen=True)
-class Episode:
-    """One rule's run of words with their roles, latents and the rule's own probabilities."""
-
-    words: list[str]
-    roles: list[Role]
-    latents: list[int]
-    probabilities: list[float]
-
-
 def build_rules(config: RulesConfig) -> "RulesWorld":
-    """The world of a config: a function of its seed alone."""
-    return RulesWorld(config, tuple(_plant(config)))
+    """The world of a config, at the stage that it names or at its first: a function of its seed alone."""
+    return build_stages(config)[config.stage or 0]
+
+
+def build_stages(config: RulesConfig) -> "tuple[RulesWorld, ...]":
+    """The world at every stage: one, and one more for every step at which it changes."""
+    first = RulesWorld(config, tuple(_plant(config)))
+    later = (_changed(first, stage) for stage in range(1, len(first.stage_steps)))
+    return (first, *later)
+
+
+def describe_plan(stages: "Sequence[RulesWorld]") -> dict[str, Any]:
+    """The truth for people and files: what happens to every rule, and how often it occurs at each stage."""
+    rules = [
+        {
+            "rule": number,
+            "name": plan.name,
+            "family": plan.family,
+            "fate": plan.fate.value,
+            "step": plan.step,
+            "probabilities": [float(world.probabilities[number]) for world in stages],
+        }
+        for number, plan in enumerate(stages[0].plan)
+    ]
+    return {"stage_steps": list(stages[0].stage_steps), "rules": rules}
+
+
+def _changed(first: "RulesWorld", stage: int) -> "RulesWorld":
+    """The world at a later stage: the facts whose time has come have their new tables."""
+    begins = first.stage_steps[stage]
+
+    def in_force(rule: Rule, plan: RulePlan) -> Rule:
+        if plan.fate != Fate.REPURPOSED or plan.step is None or plan.step > begins:
+            return rule
+        assert isinstance(rule, Fact), "only facts have tables to re-map"
+        return remap_fact(rule, first.config.seed)
+
+    return RulesWorld(first.config, tuple(map(in_force, first.rules, first.plan)), stage)
 
 
 def _plant(config: RulesConfig) -> list[Rule]:
@@ -94,10 +132,15 @@ def _plant(config: RulesConfig) -> list[Rule]:
 
 @dataclass(frozen=True)
 class RulesWorld:
-    """The planted language. Rules are known by their number in `rules`, as in the label column `rule`."""
+    """The planted language at one stage. Rules are known by their number in `rules`, as in the label column `rule`.
+
+    A world that changes in training has a stage more than it has changes; `rules` are those in force, with the tables
+    of this stage, and their numbers are the same in all stages.
+    """
 
     config: RulesConfig
     rules: tuple[Rule, ...]
+    stage: int = 0
 
     @property
     def names(self) -> list[str]:
@@ -105,17 +148,36 @@ class RulesWorld:
         return [rule.name for rule in self.rules]
 
     @cached_property
+    def plan(self) -> tuple[RulePlan, ...]:
+        """What happens to each rule, and when: the truth, by number."""
+        return plan_fates(self.config.changes, self.rules, self.config.seed)
+
+    @property
+    def stage_steps(self) -> tuple[int, ...]:
+        """The training step at which each stage begins."""
+        return (0, *self.config.changes.steps)
+
+    @property
+    def is_chat(self) -> bool:
+        """The text is turns of a user and an assistant."""
+        chat_step = self.config.changes.chat_step
+        return chat_step is not None and self.stage_steps[self.stage] >= chat_step
+
+    @cached_property
     def probabilities(self) -> np.ndarray:
-        """Chance of each rule to make the next episode, float64 [rule]; 0 for the never-trained controls.
+        """Chance of each rule to make the next episode, float64 [rule]; 0 for those that do not occur at this stage.
 
         p_r ∝ rank_r^−exponent / (determined tokens an episode), with ranks a seeded permutation over the rules of all
-        families: so the determined *tokens* of rules follow Zipf's law and say nothing of difficulty.
+        families: so the determined *tokens* of rules follow Zipf's law and say nothing of difficulty. At a later stage
+        each is multiplied by what the plan leaves of it.
         """
-        trained = [number for number, rule in enumerate(self.rules) if not rule.name.startswith("never")]
+        trained = [number for number, plan in enumerate(self.plan) if plan.fate != Fate.NEVER]
         order = random.Random(f"{self.config.seed}.ranks").sample(trained, len(trained))
+        begins, rarer = self.stage_steps[self.stage], self.config.changes.rarer_factor
         share = np.zeros(len(self.rules))
         for rank, number in enumerate(order, 1):
-            share[number] = rank**-self.config.exponent / self.rules[number].determined
+            kept = self.plan[number].share(begins, rarer)
+            share[number] = kept * rank**-self.config.exponent / self.rules[number].determined
         return share / share.sum()
 
     @cached_property
@@ -136,6 +198,7 @@ class RulesWorld:
             pool("noun", N_NOUNS) + pool("nouns", N_NOUNS),
             pool("open", kinds) + pool("close", kinds),
             pool("letter", N_LETTERS) + pool("digit", config.prime),
+            SPEAKERS if config.changes.chat_step is not None else (),
         )
         return tuple(word for group in groups for word in group)
 
@@ -151,14 +214,14 @@ class RulesWorld:
         return {word: tuple(numbers) for word, numbers in found.items()}
 
     def document(self, number: int) -> RuleDocument:
-        """Document `number` of the training text: episodes until `document_length` is reached."""
-        draw = random.Random(f"{self.config.seed}.document.{number}")
+        """Document `number` of this stage's training text: episodes until `document_length` is reached."""
+        draw = self._draws("document", number)
         chosen: list[tuple[int, Episode]] = []
         length = 0
         while length < self.config.document_length:
             rule = self._draw_rule(draw)
             chosen.append((rule, sample_episode(self.rules[rule], draw.randrange)))
-            length += len(chosen[-1][1].words)
+            length += len(chosen[-1][1].words) + self.is_chat
         return self._document_of(chosen)
 
     def probe(self, rule: int, number: int, prefix_episodes: int = 3) -> RuleDocument:
@@ -166,7 +229,7 @@ class RulesWorld:
 
         It begins at an episode's start: a prefix cut elsewhere makes rules that are known look half unknown.
         """
-        draw = random.Random(f"{self.config.seed}.probe.{self.rules[rule].name}.{number}")
+        draw = self._draws("probe", f"{self.rules[rule].name}.{number}")
         numbers = [self._draw_rule(draw) for _ in range(prefix_episodes)] + [rule]
         return self._document_of([(each, sample_episode(self.rules[each], draw.randrange)) for each in numbers])
 
@@ -187,6 +250,11 @@ class RulesWorld:
                 total[1:] += self.probabilities[other] * np.cumprod(conditional(self.rules[other], episode.words))
         return [math.log(before / after) for before, after in itertools.pairwise(total)]
 
+    def _draws(self, what: str, which: int | str) -> random.Random:
+        """The draws of one text; those of the first stage do not know that there are others."""
+        stage = f".stage{self.stage}" if self.stage else ""
+        return random.Random(f"{self.config.seed}.{what}.{which}{stage}")
+
     def _draw_rule(self, draw: random.Random) -> int:
         return min(int(np.searchsorted(self._cumulative, draw.random(), side="right")), len(self.rules) - 1)
 
@@ -196,53 +264,14 @@ class RulesWorld:
 
     def _document_of(self, chosen: Sequence[tuple[int, Episode]]) -> RuleDocument:
         words: list[str] = []
-        columns: tuple[list[int], list[int], list[int], list[float]] = ([], [], [], [])
+        labels: list[tuple[int, int, int, float]] = []
         starts = []
-        for rule, episode in chosen:
+        for turn, (rule, episode) in enumerate(chosen):
             starts.append(len(words))
+            if self.is_chat:  # turns alternate, so that whose turn it is can be known
+                words.append(SPEAKERS[turn % 2])
+                labels.append((rule, Role.TURN, -1, 0.0))
             words += episode.words
-            columns[0].extend([rule] * len(episode.words))
-            columns[1].extend(episode.roles)
-            columns[2].extend(episode.latents)
-            columns[3].extend(self.bayes_nll(rule, episode))
-        return RuleDocument(tuple(words), stack_labels(*columns), tuple(starts))
-
-
-def sample_episode(rule: Rule, choose: Choose) -> Episode:
-    """One episode of a rule; `choose(n)` makes every draw."""
-    episode = Episode([], [], [], [])
-    while not episode.words or episode.words[-1] != END:
-        branches = rule.step(episode.words)
-        branch, weight = _draw_branch(branches, choose)
-        words = branch.words
-        episode.words.append(words[choose(len(words))] if len(words) > 1 else words[0])
-        episode.roles.append(branch.role)
-        episode.latents.append(branch.latent)
-        episode.probabilities.append(weight / len(words))
-    return episode
-
-
-def _draw_branch(branches: tuple[Branch, ...], choose: Choose) -> tuple[Branch, float]:
-    """A branch by weight, and its probability."""
-    if len(branches) == 1:
-        return branches[0], 1.0
-    total = sum(branch.weight for branch in branches)
-    drawn = choose(total)
-    for branch in branches:
-        drawn -= branch.weight
-        if drawn < 0:
-            return branch, branch.weight / total
-    raise AssertionError("the weights of a step do not add up")
-
-
-def conditional(rule: Rule, words: Sequence[str]) -> list[float]:
-    """P_r(w_t | w_<t) along an episode's words; 0 from the first word on that the rule would not say."""
-    found = [0.0] * len(words)
-    for place, word in enumerate(words):
-        branches = rule.step(words[:place])
-        total = sum(branch.weight for branch in branches)
-        chance = sum(branch.weight / total / len(branch.words) for branch in branches if word in branch.words)
-        if chance == 0:
-            break
-        found[place] = chance
-    return found
+            numbers = [rule] * len(episode.words)
+            labels.extend(zip(numbers, episode.roles, episode.latents, self.bayes_nll(rule, episode)))
+        return RuleDocument(tuple(words), stack_labels(*zip(*labels)), tuple(starts))
