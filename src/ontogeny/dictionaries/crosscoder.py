@@ -177,13 +177,14 @@ class Crosscoder(nn.Module):
         self, codes: Codes, x: Float[Tensor, "token source_in d_model"] | None = None
     ) -> Float[Tensor, "token source_out d_out"]:
         """The raw reconstruction; with a skip the raw activations read are needed too."""
-        return self.denormalise(self._decode_normalised(codes, None if x is None else self.normalise(x)))
+        return self.denormalise(self.decode_normalised(codes, None if x is None else self.normalise(x)))
 
     def forward(self, x: Float[Tensor, "token source_in d_model"]) -> Float[Tensor, "token source_out d_out"]:
         """Raw reconstruction of raw activations."""
         return self.decode(self.encode(x), x if self.W_skip is not None else None)
 
-    def _decode_normalised(self, codes: Codes, x: Tensor | None) -> Float[Tensor, "token source_out d_out"]:
+    def decode_normalised(self, codes: Codes, x: Tensor | None) -> Float[Tensor, "token source_out d_out"]:
+        """The reconstruction in the normalised space; with a skip the normalised activations read are needed too."""
         if codes.source_gate is None:
             out = codes.times(codes.values, self.W_dec.flatten(1)).unflatten(1, self.b_dec.shape)
         else:
@@ -218,7 +219,7 @@ class Crosscoder(nn.Module):
         y = x if target is None else self.normalise_target(target)
         pre = self.preactivation(x, self._kept_table)
         codes = self.activation(pre, context.k)
-        recon = self._decode_normalised(codes, x)
+        recon = self.decode_normalised(codes, x)
         terms = compute_terms(self, pre, codes, y - recon, y, context)
         return StepOutput(terms, codes.detach(), self.denormalise(recon.detach()))
 

@@ -27,7 +27,8 @@ class LatentBatch:
 
     `codes` are sparse, in inference form and outside any graph. `columns` say where each token comes from; token i is
     token `first + i` of the pass, and of its code cache. `x` [token source_out d_model] are the activations in the
-    normalised space, None where nothing that rides on the pass needs them.
+    normalised space, None where nothing that rides on the pass needs them; `skipped` [token source_in d_model] are
+    those that a skip connection reads, None where there is none.
     """
 
     dictionary: Crosscoder
@@ -35,6 +36,7 @@ class LatentBatch:
     columns: TokenColumns
     first: int
     x: Float[Tensor, "token source_out d_model"] | None = None
+    skipped: Float[Tensor, "token source_in d_in"] | None = None
 
     @property
     def n_tokens(self) -> int:
@@ -44,7 +46,7 @@ class LatentBatch:
     @cached_property
     def recon(self) -> Float[Tensor, "token source_out d_model"]:
         """The reconstruction in the normalised space, gates and b_dec included, made once for all that need it."""
-        return self.dictionary.normalise_target(self.dictionary.decode(self.codes))
+        return self.dictionary.decode_normalised(self.codes, self.skipped)
 
     @cached_property
     def by_latent(self) -> LatentOrder:

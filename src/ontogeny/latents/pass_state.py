@@ -1,0 +1,67 @@
+"""Where a pass stands, in its scratch folder: one safetensors file, whole under its name or not there."""
+
+import json
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import safe_open
+from safetensors.torch import save
+
+from ontogeny.dictionaries.crosscoder import Crosscoder
+from ontogeny.latents.accumulators import Accumulator
+from ontogeny.latents.cache_writer import CachePlace, CodeCacheWriter
+from ontogeny.workspace import write_bytes
+
+STATE = "pass.safetensors"
+
+
+class PassState:
+    """Saves and restores a pass: the riders' sums and the cache's place, of the same pass over the same store alone."""
+
+    def __init__(
+        self,
+        folder: Path | None,
+        identity: Mapping[str, Any],
+        dictionary: Crosscoder,
+        riders: Mapping[str, Accumulator],
+        cache: CodeCacheWriter | None,
+    ) -> None:
+        self.path = None if folder is None else folder / STATE
+        weights = (dictionary.b_enc, dictionary.decoder_norms())
+        sums = [zlib.crc32(each.detach().float().cpu().numpy().tobytes()) for each in weights]
+        self.identity = {**identity, "dictionary": sums, "riders": sorted(riders), "cache": cache is not None}
+        self.riders, self.cache = riders, cache
+
+    def save(self, n_tokens: int) -> None:
+        """Save the pass after its first `n_tokens`; nothing without a folder."""
+        if self.path is None:
+            return
+        # The cache first: a place that is not on disk must not be saved.
+        place = CachePlace() if self.cache is None else self.cache.sync()
+        tensors = {
+            f"{name}/{key}": tensor.contiguous()
+            for name, rider in self.riders.items()
+            for key, tensor in rider.state().items()
+        }
+        described = {"pass": self.identity, "n_tokens": n_tokens, "place": [place.n_tokens, place.n_pairs]}
+        write_bytes(self.path, save(tensors, {"state": json.dumps(described)}))
+
+    def load(self) -> int:
+        """Put back what was saved; how many tokens that is, 0 where nothing was or another pass did it."""
+        if self.path is None or not self.path.is_file():
+            return 0
+        with safe_open(self.path, "pt") as file:
+            described = json.loads(file.metadata()["state"])
+            if described["pass"] != self.identity:
+                return 0
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        for name, rider in self.riders.items():
+            prefix = f"{name}/"
+            rider.load_state(
+                {key.removeprefix(prefix): each for key, each in tensors.items() if key.startswith(prefix)}
+            )
+        if self.cache is not None:
+            self.cache.rewind(CachePlace(*described["place"]))
+        return int(described["n_tokens"])
