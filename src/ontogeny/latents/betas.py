@@ -1,0 +1,156 @@
+"""What the sums of latent scaling say: betas and nus with standard errors, and tests of nu against a threshold.
+
+Every quantity is a ratio R = sum_g N_g / sum_g M_g over the blocks g of documents. Its standard error is
+se = sqrt(m / (m - 1) * sum_g (N_g - R M_g)^2) / |sum_g M_g| over the m blocks that hold anything (Cochran, Sampling
+Techniques, 3rd ed., eq. 6.13). A missing value is NaN here and null in a table: a latent that never fires has no beta,
+one that fires in a single block no standard error.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Int, Shaped
+
+from ontogeny.latents.scaling import ScalingSums
+
+CHUNK = 4_096
+"""Latents worked out at a time, so that a temporary is far smaller than the sums."""
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """A ratio of two sums over blocks, with its standard error; NaN where missing."""
+
+    value: Float[np.ndarray, "..."]
+    se: Float[np.ndarray, "..."]
+
+
+@dataclass(frozen=True)
+class Targets:
+    """<d, sum f y> / ||d||^2 for every target y, by block; divided by the sum of f^2 each is a beta."""
+
+    activation: Float[np.ndarray, "latent block source"]
+    activation_no_bias: Float[np.ndarray, "latent block source"]
+    reconstruction: Float[np.ndarray, "latent block source"]
+    error: Float[np.ndarray, "latent block source"]
+    square: Float[np.ndarray, "latent block 1"]
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """Betas and nus of neighbouring latents (from `first` on) along one probe; [latent source] unless said otherwise.
+
+    A nu is a beta over the same beta in the source `reference` [latent], signed. `t_error` is the t-value of
+    nu_error - threshold, worked out without the division, so that it stands where the reference's beta is near 0; it
+    has `n_clusters` - 1 degrees of freedom. `t_reference` [latent]: the t-value of the reference's own beta_error.
+    """
+
+    first: int
+    probe: Int[np.ndarray, " latent"]
+    reference: Int[np.ndarray, " latent"]
+    n_active: Int[np.ndarray, " latent"]
+    n_clusters: Int[np.ndarray, " latent"]
+    """Blocks of documents that the latent fires in."""
+    beta_activation: Ratio
+    beta_activation_no_bias: Ratio
+    beta_reconstruction: Ratio
+    beta_error: Ratio
+    nu_activation: Ratio
+    nu_activation_no_bias: Ratio
+    nu_reconstruction: Ratio
+    nu_error: Ratio
+    t_error: Float[np.ndarray, "latent source"]
+    t_reconstruction: Float[np.ndarray, "latent source"]
+    t_reference: Float[np.ndarray, " latent"]
+
+
+def iter_scaling(
+    sums: ScalingSums,
+    probe: int = 0,
+    reference: Int[np.ndarray, " latent"] | int | None = None,
+    reference_sums: tuple[ScalingSums, int] | None = None,
+    threshold_error: float = 0.2,
+    threshold_reconstruction: float = 0.5,
+    chunk: int = CHUNK,
+) -> Iterator[Scaling]:
+    """The scaling of all latents of `sums` along one probe, `chunk` latents at a time.
+
+    reference: the source that nu is relative to, one for all or one a latent; the probe's own source unless given.
+    reference_sums: where the reference's betas come from, as (sums, probe), if not from the same probe (a control's
+    nu is its beta over that of the true probe).
+    """
+    n_latents = len(sums.n_active)
+    chosen = sums.probe_sources[probe] if reference is None else np.broadcast_to(reference, (n_latents,))
+    for start in range(0, n_latents, chunk):
+        part = slice(start, start + chunk)
+        here = compute_targets(sums, probe, part)
+        there = here if reference_sums is None else compute_targets(reference_sums[0], reference_sums[1], part)
+        yield _scaling(sums, part, here, there, sums.probe_sources[probe][part], chosen[part], threshold_error,
+                       threshold_reconstruction)  # fmt: skip
+
+
+def compute_targets(sums: ScalingSums, probe: int = 0, part: slice = slice(None)) -> Targets:
+    """Every target's numerators: the error's from the residual's, the reconstruction's from activation and residual."""
+    square = sums.square[part, :, None]
+    own = square if sums.gated_square is None else sums.gated_square[part]
+    activation, residual = sums.activation[probe, part], sums.residual[probe, part]
+    return Targets(
+        activation=activation,
+        activation_no_bias=activation - sums.total[part, :, None] * sums.bias[probe, part, None],
+        reconstruction=activation - residual,
+        error=residual + own * sums.overlap[probe, part, None],
+        square=square,
+    )
+
+
+def _scaling(
+    sums: ScalingSums,
+    part: slice,
+    here: Targets,
+    there: Targets,
+    probe: Int[np.ndarray, " latent"],
+    reference: Int[np.ndarray, " latent"],
+    threshold_error: float,
+    threshold_reconstruction: float,
+) -> Scaling:
+    at = reference[:, None, None]
+    names = ("activation", "activation_no_bias", "reconstruction", "error")
+    below = {name: np.take_along_axis(getattr(there, name), at, 2) for name in names}
+    error, reconstruction = below["error"], below["reconstruction"]
+    ratios = {f"beta_{name}": compute_block_ratio(getattr(here, name), here.square) for name in names}
+    ratios |= {f"nu_{name}": compute_block_ratio(getattr(here, name), below[name]) for name in names}
+    return Scaling(
+        first=sums.first + (part.start or 0),
+        probe=probe,
+        reference=reference,
+        n_active=sums.n_active[part],
+        n_clusters=(here.square[..., 0] > 0).sum(1),
+        **ratios,
+        t_error=compute_t(here.error - threshold_error * error, here.square),
+        t_reconstruction=compute_t(here.reconstruction - threshold_reconstruction * reconstruction, here.square),
+        t_reference=compute_t(error, here.square)[:, 0],
+    )
+
+
+def compute_block_ratio(
+    numerator: Float[np.ndarray, "latent block source"], denominator: Shaped[np.ndarray, "latent block _"]
+) -> Ratio:
+    """sum over blocks of the numerator over that of the denominator, with its standard error over blocks."""
+    below = denominator.sum(1)
+    below = np.where(below != 0, below, np.nan)
+    value = numerator.sum(1) / below
+    filled = ((numerator != 0) | (denominator != 0)).sum(1)
+    missing = np.isnan(value)
+    residual = numerator - np.where(missing, 0, value)[:, None] * denominator
+    spread = np.where(filled > 1, filled / np.maximum(filled - 1, 1), np.nan)
+    se = np.sqrt(spread * np.square(residual).sum(1)) / np.abs(below)
+    return Ratio(value, np.where(missing, np.nan, se))
+
+
+def compute_t(
+    numerator: Float[np.ndarray, "latent block source"], square: Float[np.ndarray, "latent block 1"]
+) -> Float[np.ndarray, "latent source"]:
+    """The t-value of a beta with this numerator: beta / se(beta); NaN where there is no standard error or it is 0."""
+    ratio = compute_block_ratio(numerator, square)
+    return ratio.value / np.where(ratio.se > 0, ratio.se, np.nan)
