@@ -14,7 +14,7 @@ from ontogeny.latents.directions import (
     compute_turning_points,
     iter_blocks,
     random_cosine_bound,
-    random_directions,
+    random_dimensionality,
 )
 
 
@@ -118,10 +118,14 @@ def test_blocks_do_not_change_the_result(monkeypatch: pytest.MonkeyPatch) -> Non
     np.testing.assert_allclose(compute_dimensionality(vectors), whole, rtol=1e-6)
 
 
-def test_random_directions_keep_norms_and_their_bound() -> None:
-    norms = np.array([0.0, 1.0, 2.5] * 300)
-    drawn = random_directions(norms, 48, seed=1)
-    np.testing.assert_allclose(drawn.norm(dim=1).numpy(), norms, rtol=1e-5)
-    cosines = compute_cosines(torch.stack([drawn[1::3], drawn[2::3]], dim=1))[:, 0, 1]
+def test_the_random_controls_are_what_random_directions_show() -> None:
+    generator = np.random.default_rng(0)
+    norms = generator.uniform(0.5, 2.0, 300)
+    drawn = generator.normal(size=(300, 48))
+    drawn *= (norms / np.linalg.norm(drawn, axis=1))[:, None]
+    found = compute_dimensionality(torch.from_numpy(drawn))
+    assert found.sum() == pytest.approx(random_dimensionality(norms, 48).sum(), rel=0.02)
+    cosines = compute_cosines(torch.from_numpy(drawn.reshape(150, 2, 48)))[:, 0, 1]
     assert (np.abs(cosines) <= random_cosine_bound(48)).mean() == pytest.approx(0.95, abs=0.04)
     assert random_cosine_bound(1) == 1.0
+    assert np.isnan(random_dimensionality(np.array([0.0, 1.0]), 4)).tolist() == [True, False]

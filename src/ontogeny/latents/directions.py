@@ -147,8 +147,12 @@ def compute_dimensionality(
     return dimensionality
 
 
-def random_directions(norms: Float[np.ndarray, " latent"], d_model: int, seed: int) -> Float[Tensor, "latent d_model"]:
-    """Independent uniform directions with these norms: the control that dimensionality is compared with."""
-    drawn = torch.randn(len(norms), d_model, generator=torch.Generator().manual_seed(seed))
-    lengths = torch.linalg.vector_norm(drawn, dim=1, keepdim=True)
-    return drawn / lengths * torch.from_numpy(np.asarray(norms, dtype=np.float32))[:, None]
+def random_dimensionality(norms: Float[np.ndarray, " latent"], d_model: int) -> Float[np.ndarray, " latent"]:
+    """The control: D_i of independent uniform directions with these norms, with its denominator's expectation.
+
+    D_i = ||w_i||² / (||w_i||² + (Σ_j ||w_j||² − ||w_i||²) / d_model), since E (ŵ_i·w_j)² = ||w_j||² / d_model; NaN for
+    norm 0.
+    """
+    squares = np.square(norms.astype(np.float64))
+    below = squares + (squares.sum() - squares) / d_model
+    return np.divide(squares, below, out=np.full(len(squares), np.nan), where=squares > 0)

@@ -225,3 +225,21 @@ def count_population(live: Bool[np.ndarray, "latent source"]) -> Population:
     gone = np.zeros(live.shape[1], dtype=np.int64)
     gone[1:] = (live[:, :-1] & ~live[:, 1:]).sum(axis=0)
     return Population(live.sum(axis=0), first.sum(axis=0), gone)
+
+
+def rank_by_birth(lives: Lives) -> Int[np.ndarray, " latent"]:
+    """Latents from the earliest to the latest: by onset, then by how strong they were before it.
+
+    Within one onset, a latent that was all but there before counts as earlier than one that came from nothing; among
+    those live from the first source on, the mean share over all sources puts the fading ones first. Those that live
+    nowhere come last.
+    """
+    n_sources = lives.live.shape[1]
+    onset = np.where(lives.onset == NONE, n_sources, lives.onset)
+    largest = lives.strength.max(axis=1, keepdims=True)
+    share = np.divide(lives.strength, largest, out=np.zeros_like(lives.strength), where=largest > 0)
+    before = np.arange(n_sources)[None, :] < onset[:, None]
+    earlier = np.where(before, share, 0).sum(axis=1) / np.maximum(before.sum(axis=1), 1)
+    earlier = np.where(onset == 0, 1 + share[:, 0] - share.mean(axis=1), earlier)
+    ranked: np.ndarray = np.lexsort((np.arange(len(share)), -earlier, onset))
+    return ranked
