@@ -228,6 +228,30 @@ def compare(*references: str, plot: Path = Path("compare.png"), place: Place = P
     _output().print(f"plotted in {plot}", highlight=False)
 
 
+@app.command(name="figures")
+def write_figures(
+    reference: str,
+    *,
+    dest: Path | None = None,
+    format: Annotated[tuple[str, ...], Parameter(negative=())] = ("pdf", "svg", "png"),
+    place: Place = PLACE,
+) -> None:
+    """Write every view of a result as a figure and every table as CSV and LaTeX.
+
+    Parameters
+    ----------
+    reference
+        Id of a result or evaluation; all results of a dictionary by its id or its recipe's name.
+    dest
+        Folder to write to; figures/ID if absent.
+    format
+        pdf, svg or png; several may be given.
+    """
+    from ontogeny.commands.figures import write_figures as write
+
+    write(open_workspace(place), reference, dest, format, _output())
+
+
 @app.command
 def prune(*, yes: bool = False, place: Place = PLACE) -> None:
     """Drop activations that nothing needs any more: all of their dictionaries are evaluated.

@@ -9,11 +9,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ontogeny.errors import ArtifactError
-from ontogeny.results.tables import Column, Result, Table, View
-from ontogeny.workspace import disk_errors, read_json, write_json
-
-FORMAT = 1
+from ontogeny.results.reader import FORMAT, ResultReader
+from ontogeny.results.tables import Result, Table
+from ontogeny.workspace import disk_errors, write_json
 
 
 def save_result(result: Result, directory: Path) -> None:
@@ -42,24 +40,18 @@ def save_result(result: Result, directory: Path) -> None:
 
 def load_result(directory: Path) -> Result:
     """Read what `save_result` wrote; ArtifactError where there is no result or one of a later format."""
-    file = directory / "result.json"
-    if not file.is_file():
-        raise ArtifactError(f"{directory} holds no result.json: give the folder of a finished evaluation or analysis.")
-    meta = read_json(file)
-    if meta["format"] != FORMAT:
-        raise ArtifactError(f"{file} has format {meta['format']}, this version reads {FORMAT}: update ontogeny.")
+    reader = ResultReader(directory)
     tables = tuple(
         Table(
-            entry["name"],
-            tuple(Column(**column) for column in entry["columns"]),
-            pq.read_table(directory / "tables" / f"{entry['name']}.parquet").replace_schema_metadata(None),
-            tuple(entry["sorted_by"]),
-            entry["row_group_rows"],
+            name,
+            reader.columns(name),
+            reader.read(name),
+            tuple(reader.layout(name)["sorted_by"]),
+            reader.layout(name)["row_group_rows"],
         )
-        for entry in meta["tables"]
+        for name in reader.tables
     )
-    views = tuple(View(**{**view, "y": tuple(view["y"])}) for view in meta["views"])
-    return Result(meta["kind"], tables, views, meta["summary"])
+    return Result(reader.kind, tables, reader.views, reader.summary)
 
 
 def _write_table(table: Table, path: Path) -> None:
