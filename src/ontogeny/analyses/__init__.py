@@ -6,8 +6,10 @@ follow from that. Modules here import torch only inside functions, since every r
 """
 
 from ontogeny.analyses.contract import Analysis, AnalysisInputs
+from ontogeny.analyses.evolution import EVOLUTION
+from ontogeny.analyses.latent_scaling import LATENT_SCALING
 from ontogeny.analyses.lifetimes import LIFETIMES
 
-ANALYSES: dict[str, Analysis] = {LIFETIMES.name: LIFETIMES}
+ANALYSES: dict[str, Analysis] = {each.name: each for each in (LIFETIMES, EVOLUTION, LATENT_SCALING)}
 
 __all__ = ["ANALYSES", "Analysis", "AnalysisInputs"]

@@ -60,6 +60,17 @@ class Probes:
         unit = drawn / torch.linalg.vector_norm(drawn, dim=-1, keepdim=True)
         return cls(unit.to(like.directions) * norms, np.full_like(like.sources, -1))
 
+    @classmethod
+    def of_neighbours(cls, dictionary: Crosscoder, like: "Probes") -> "Probes":
+        """The norm-matched control: the direction of the latent next in order of norm, in the same probe."""
+        directions = []
+        for each in like.directions:
+            order = torch.linalg.vector_norm(each, dim=1).argsort(stable=True)
+            swapped = torch.empty_like(each)
+            swapped[order] = each[order.roll(1)]
+            directions.append(swapped)
+        return cls(torch.stack(directions), np.full_like(like.sources, -1))
+
     def __add__(self, other: "Probes") -> "Probes":
         directions = torch.cat([self.directions, other.directions])
         return Probes(directions, np.concatenate([self.sources, other.sources]))
