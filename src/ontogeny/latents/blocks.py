@@ -5,7 +5,7 @@ from functools import cached_property
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Bool, Float, Int, Shaped
+from jaxtyping import Bool, Float, Int
 
 
 @dataclass(frozen=True)
@@ -53,10 +53,6 @@ class LatentBlock:
         if self.gate_per == "latent":
             return np.asarray(score > self.cut[self.latents])
         return np.asarray(score > (self.cut[source] if self.gate_per == "source" else self.cut[self.tokens, source]))
-
-    def sums(self, values: Shaped[np.ndarray, " pair"]) -> Float[np.ndarray, " latent"]:
-        """The sum of a number per pair over each latent's pairs, in float64."""
-        return np.bincount(self.latents, weights=values, minlength=self.n_latents)
 
     def keep(self, mask: Bool[np.ndarray, " pair"]) -> "LatentBlock":
         """The block of the pairs where `mask` holds."""
