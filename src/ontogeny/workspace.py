@@ -26,7 +26,7 @@ from ontogeny.config import content_hash, nearest
 from ontogeny.errors import ArtifactError, DiskFull
 from ontogeny.locks import LOCK, DirectoryLock, hold, is_held_elsewhere
 
-KINDS = ("families", "corpora", "activations", "dictionaries", "evaluations", "results")
+KINDS = ("families", "corpora", "activations", "dictionaries", "evaluations", "codes", "results")
 MANIFEST = "manifest.json"
 STORAGE = "storage.json"
 DRAFT = "draft.json"

@@ -1,12 +1,14 @@
 """The analyze stage: what is asked and not yet answered, one pass over the codes for all of it, one result each."""
 
+import shutil
 from dataclasses import dataclass, replace
-from typing import Any
 
 from ontogeny.analyses import ANALYSES, Analysis, AnalysisInputs
 from ontogeny.config import Config, config_identity
-from ontogeny.dictionaries.crosscoder import load_dictionary
+from ontogeny.dictionaries.crosscoder import Crosscoder, load_dictionary
 from ontogeny.latents.accumulators import Accumulator
+from ontogeny.latents.cache import CodeCache, open_code_cache
+from ontogeny.latents.cache_writer import CodeCacheWriter
 from ontogeny.latents.passes import run_pass
 from ontogeny.pipeline.harvest import Harvest
 from ontogeny.pipeline.inputs import Run
@@ -23,6 +25,21 @@ class Question:
     draft: Draft
     others: dict[str, Artifact]
 
+    @property
+    def name(self) -> str:
+        """The analysis's name."""
+        return self.analysis.name
+
+    @property
+    def asks_codes(self) -> bool:
+        """Whether it rests on the pass over the codes."""
+        return asks_codes(self.analysis)
+
+
+def asks_codes(analysis: Analysis) -> bool:
+    """Whether an analysis reads the code cache or rides on the pass that makes it."""
+    return analysis.ride is not None or "codes" in analysis.needs
+
 
 def make_analyses(run: Run, harvested: Harvest, dictionary: Artifact, evaluation: Artifact | None) -> list[Artifact]:
     """Make every analysis that the recipe asks for and that is not there yet."""
@@ -31,15 +48,15 @@ def make_analyses(run: Run, harvested: Harvest, dictionary: Artifact, evaluation
         for name, config in run.recipe.chosen_analyses.items()
     ]
     pending = [each for each in questions if not each.draft.complete]
-    if pending:
-        opened = {each.analysis.name: _open(run, harvested, dictionary, evaluation, each) for each in pending}
-        accumulated = _ride(run, pending, opened)
-        for each in pending:
-            name = each.analysis.name
-            run.reporter.say(f"analyze: {name}")
-            result = each.analysis.run(replace(opened[name], accumulated=accumulated.get(name)), each.config)
-            save_result(result, each.draft.path)
-            run.finish(each.draft, analysis=name, summary=result.summary)
+    opened = {each.name: _open(run, harvested, dictionary, evaluation, each) for each in pending}
+    if any(each.asks_codes for each in pending):
+        opened |= _pass_over_codes(run, harvested, dictionary, pending, opened)
+    for each in pending:
+        run.reporter.say(f"analyze: {each.name}")
+        result = each.analysis.run(opened[each.name], each.config)
+        save_result(result, each.draft.path)
+        shutil.rmtree(opened[each.name].scratch)
+        run.finish(each.draft, analysis=each.name, summary=result.summary)
     return [run.workspace.find(each.draft.id, "results") for each in questions]
 
 
@@ -61,7 +78,7 @@ def _ask(
         inputs["evaluation"] = evaluation.id
     inputs |= {f"dictionary {reference}": artifact.id for reference, artifact in others.items()}
     identity = {"analysis": analysis.name, **config_identity(config)}
-    if analysis.ride is not None or "codes" in analysis.needs:
+    if asks_codes(analysis):
         identity["codes"] = config_identity(run.recipe.codes)
     return Question(analysis, config, run.begin("results", identity, inputs), others)
 
@@ -83,26 +100,65 @@ def _open(
     )
 
 
-def _ride(run: Run, pending: list[Question], opened: dict[str, AnalysisInputs]) -> dict[str, Any]:
-    """What every rider computed on one pass over the held-out text, by its analysis's name."""
+def _pass_over_codes(
+    run: Run, harvested: Harvest, dictionary: Artifact, pending: list[Question], opened: dict[str, AnalysisInputs]
+) -> dict[str, AnalysisInputs]:
+    """The inputs of all that rest on the codes, with the cache and with what their riders computed on one pass.
+
+    A cache that is there already spares the encoding, and where nothing rides the pass.
+    """
+    asking = [each for each in pending if each.asks_codes]
+    inputs = {"dictionary": dictionary.id, **harvested.held_out_inputs}
+    draft = run.begin("codes", config_identity(run.recipe.codes), inputs)
+    cache = open_code_cache(draft.path, dictionary.id) if draft.complete else None
+    made = load_dictionary(dictionary.path)
+    writer = CodeCacheWriter(draft.path, made, dictionary.id) if cache is None else None
+    # A rider's key holds its result's id, so that a pass goes on only with riders of the same configs.
     riders: dict[str, Accumulator] = {
-        each.analysis.name: each.analysis.ride(opened[each.analysis.name], each.config)
-        for each in pending
+        each.draft.id: each.analysis.ride(opened[each.name], each.config)
+        for each in asking
         if each.analysis.ride is not None
     }
-    if not riders:
-        return {}
-    inputs, config = opened[next(iter(riders))], run.recipe.codes
-    run.reporter.say(f"analyze: one pass over the codes for {', '.join(riders)}")
-    total = min(inputs.held_out.n_rows, config.max_tokens or inputs.held_out.n_rows)
+    if riders or writer is not None:
+        _travel(run, harvested, made, riders, asking, writer, cache)
+    if writer is not None:
+        cache = writer.finish()
+        run.finish(draft, tokens=cache.n_tokens, pairs=cache.n_pairs)
+    return {
+        each.name: replace(
+            opened[each.name],
+            codes=cache,
+            accumulated=riders[each.draft.id].compute() if each.draft.id in riders else None,
+        )
+        for each in asking
+    }
+
+
+def _travel(
+    run: Run,
+    harvested: Harvest,
+    dictionary: Crosscoder,
+    riders: dict[str, Accumulator],
+    asking: list[Question],
+    writer: CodeCacheWriter | None,
+    cache: CodeCache | None,
+) -> None:
+    """Go through the held-out text once; a pass that was cut off goes on."""
+    config = run.recipe.codes
+    total = min(harvested.held_out.n_rows, config.max_tokens or harvested.held_out.n_rows)
+    run.reporter.say(f"analyze: one pass over {total:,} held-out tokens for {', '.join(each.name for each in asking)}")
+    scratch = asking[0].draft.path / "scratch" / "pass"
+    scratch.mkdir(exist_ok=True)
     with run.reporter.measure("codes", total) as advance:
         run_pass(
-            inputs.dictionary,
-            inputs.held_out,
+            dictionary,
+            harvested.held_out,
             riders,
             batch_size=config.batch_size,
             max_tokens=config.max_tokens,
             device=run.device,
+            cache=writer,
+            codes=cache,
+            scratch=scratch,
             on_batch=lambda n_tokens: advance(n_tokens, ""),
         )
-    return {name: rider.compute() for name, rider in riders.items()}

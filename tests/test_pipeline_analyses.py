@@ -1,0 +1,153 @@
+"""The analyze stage: one pass for all riders, a cache that later questions read, and what a killed stage left."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+from torch import Tensor
+
+from ontogeny.analyses.contract import Analysis, AnalysisInputs
+from ontogeny.config import Config
+from ontogeny.errors import ArtifactError
+from ontogeny.latents.accumulators import Accumulator
+from ontogeny.latents.batch import LatentBatch
+from ontogeny.pipeline import analyses as stage
+from ontogeny.pipeline import analyze, run_stages
+from ontogeny.results import Column, Result, Table, load_result
+from ontogeny.workspace import Workspace
+from test_pipeline import open_tiny
+
+
+class SumConfig(Config):
+    """Sums of codes."""
+
+    factor: float = 1.0
+    """What sums are multiplied by."""
+    other: str | None = None
+    """Another dictionary."""
+
+
+class Sums(Accumulator):
+    """The sum of the codes of every latent."""
+
+    updates = 0
+
+    def __init__(self, n_latents: int) -> None:
+        self.sums = torch.zeros(n_latents, dtype=torch.float64)
+
+    def update(self, batch: LatentBatch) -> None:
+        type(self).updates += 1
+        self.sums.index_add_(0, batch.codes.indices, batch.codes.values.double())
+
+    def merge(self, other: "Sums") -> None:
+        self.sums += other.sums
+
+    def compute(self) -> np.ndarray:
+        return self.sums.numpy()
+
+    def state(self) -> dict[str, Tensor]:
+        return {"sums": self.sums}
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        self.sums = state["sums"]
+
+
+@dataclass
+class Seen:
+    inputs: AnalysisInputs | None = None
+
+
+SEEN = Seen()
+
+
+def run_sums(inputs: AnalysisInputs, config: SumConfig) -> Result:
+    SEEN.inputs = inputs
+    assert inputs.codes is not None
+    tokens, values = inputs.codes.latent(int(np.argmax(inputs.accumulated)))
+    assert np.isclose(values.sum(dtype=np.float64), inputs.accumulated.max())
+    data = pa.table({"sum": inputs.accumulated * config.factor})
+    return Result("sums", (Table("sums", (Column("sum", "1", "sum"),), data),), (), {"tokens": len(tokens)})
+
+
+def ride_sums(inputs: AnalysisInputs, config: SumConfig) -> Accumulator:
+    return Sums(inputs.dictionary.n_latents)
+
+
+def refer(config: SumConfig) -> list[str]:
+    return [config.other] if config.other else []
+
+
+@pytest.fixture
+def ask(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """Make the stage ask for `sums` with a config in place of what the recipe says."""
+    needs = frozenset({"dictionary", "held_out", "codes"})
+    monkeypatch.setitem(stage.ANALYSES, "sums", Analysis("sums", SumConfig, needs, run_sums, ride_sums, refer))
+    Sums.updates = 0
+
+    def asked(config: SumConfig) -> None:
+        monkeypatch.setattr("ontogeny.recipe.tree.Recipe.chosen_analyses", property(lambda _: {"sums": config}))
+
+    yield asked
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    workspace = tmp_path_factory.mktemp("workspace")
+    run_stages(open_tiny(workspace))
+    return workspace
+
+
+def test_riders_share_one_pass_whose_codes_later_questions_read(
+    trained: Path, ask: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask(SumConfig())
+    (artifact,) = analyze(open_tiny(trained))
+    first = load_result(artifact.path).table("sums").to_pandas()["sum"]
+    assert Sums.updates > 0 and len(Workspace(trained).artifacts("codes")) == 1
+    assert not (artifact.path / "scratch").exists()
+    # The second question is answered out of the cache: nothing is encoded any more.
+    monkeypatch.setattr("ontogeny.dictionaries.crosscoder.Crosscoder.encode", None)
+    ask(SumConfig(factor=2.0))
+    (again,) = analyze(open_tiny(trained))
+    assert again.id != artifact.id
+    assert np.allclose(load_result(again.path).table("sums").to_pandas()["sum"], 2 * first, rtol=0, atol=0)
+    updates = Sums.updates
+    analyze(open_tiny(trained))
+    assert Sums.updates == updates, "what is answered is not asked again"
+
+
+def test_another_dictionary_is_opened_and_enters_the_id(trained: Path, ask: Any) -> None:
+    ask(SumConfig())
+    (alone,) = analyze(open_tiny(trained))
+    reference = Workspace(trained).artifacts("dictionaries")[0].id
+    ask(SumConfig(other=reference))
+    (compared,) = analyze(open_tiny(trained))
+    assert compared.id != alone.id and compared.inputs[f"dictionary {reference}"] == reference
+    assert SEEN.inputs is not None and list(SEEN.inputs.others) == [reference]
+    ask(SumConfig(other="nowhere"))
+    with pytest.raises(ArtifactError, match="nowhere"):
+        analyze(open_tiny(trained))
+
+
+def test_a_pass_that_was_cut_off_goes_on(trained: Path, ask: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    ask(SumConfig(factor=3.0))
+
+    def break_off(inputs: AnalysisInputs, config: SumConfig) -> Result:
+        raise KeyboardInterrupt
+
+    whole = stage.ANALYSES["sums"]
+    monkeypatch.setitem(
+        stage.ANALYSES, "sums", Analysis("sums", SumConfig, whole.needs, break_off, whole.ride, whole.refers)
+    )
+    with pytest.raises(KeyboardInterrupt):
+        analyze(open_tiny(trained))
+    updates = Sums.updates
+    monkeypatch.setitem(stage.ANALYSES, "sums", whole)
+    (artifact,) = analyze(open_tiny(trained))
+    assert Sums.updates == updates, "the pass was done: its sums were saved"
+    assert load_result(artifact.path).table("sums").to_pandas()["sum"].sum() > 0
