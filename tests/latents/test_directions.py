@@ -13,6 +13,7 @@ from ontogeny.latents.directions import (
     compute_rotation,
     compute_turning_points,
     iter_blocks,
+    least_turning_p,
     random_cosine_bound,
     random_dimensionality,
 )
@@ -41,11 +42,17 @@ def test_rotation_is_the_angle_between_neighbours() -> None:
 
 def test_a_planted_turn_is_found() -> None:
     cosines = compute_cosines(at_angles(0, 3, 1, 90, 92, 89, 91))
-    points = compute_turning_points(cosines, np.ones((1, 7)), permutations=199)
+    points = compute_turning_points(cosines, np.ones((1, 7)), 3, permutations=199)
     assert points.place.tolist() == [3]
     assert points.explained[0] > 0.99
     assert abs(points.cosine[0]) < 0.03
-    assert points.p_value[0] < 0.1
+    assert points.p_value[0] == pytest.approx(least_turning_p(7), abs=0.05)
+    assert points.p_random[0] < 0.02
+
+
+def test_the_least_p_is_the_share_of_orders_that_keep_the_sides() -> None:
+    assert least_turning_p(6) == pytest.approx(2 * 36 / 720)
+    assert least_turning_p(3) == pytest.approx(2 * 2 / 6)
 
 
 def test_what_is_explained_is_the_share_of_scatter() -> None:
@@ -59,7 +66,7 @@ def test_what_is_explained_is_the_share_of_scatter() -> None:
 
     whole = scatter(list(range(6)))
     brute = [1 - (scatter(list(range(k))) + scatter(list(range(k, 6)))) / whole for k in range(1, 6)]
-    points = compute_turning_points(compute_cosines(units), weight, permutations=0)
+    points = compute_turning_points(compute_cosines(units), weight, 4, permutations=0)
     assert points.place[0] == 1 + int(np.argmax(brute))
     assert points.explained[0] == pytest.approx(max(brute))
 
@@ -67,25 +74,26 @@ def test_what_is_explained_is_the_share_of_scatter() -> None:
 def test_a_source_without_strength_has_no_say() -> None:
     turned = compute_cosines(at_angles(77, 0, 0, 0, 90, 90, 90))
     weight = np.array([[0.0, 1, 1, 1, 1, 1, 1]])
-    assert compute_turning_points(turned, weight, 9).place.tolist() == [4]
-    none = compute_turning_points(turned, np.zeros((1, 7)), 9)
+    assert compute_turning_points(turned, weight, 3, 9).place.tolist() == [4]
+    none = compute_turning_points(turned, np.zeros((1, 7)), 3, 9)
     assert none.place.tolist() == [-1] and np.isnan(none.p_value).all()
 
 
 def test_two_sources_have_no_turning_point() -> None:
-    points = compute_turning_points(compute_cosines(at_angles(0, 90)), np.ones((1, 2)))
+    points = compute_turning_points(compute_cosines(at_angles(0, 90)), np.ones((1, 2)), 3)
     assert points.place.tolist() == [-1] and np.isnan(points.explained).all()
 
 
 def test_random_directions_turn_no_more_often_than_chance() -> None:
     cosines = compute_cosines(torch.randn(400, 8, 64))
-    p_value = compute_turning_points(cosines, np.ones((400, 8)), permutations=39).p_value
-    assert (p_value <= 0.05).mean() < 0.1
-    assert 0.4 < p_value.mean() < 0.6
+    points = compute_turning_points(cosines, np.ones((400, 8)), 64, permutations=39)
+    for p_value in (points.p_value, points.p_random):
+        assert (p_value <= 0.05).mean() < 0.12
+        assert 0.4 < p_value.mean() < 0.6
 
 
 def test_directions_that_never_move_have_no_scatter_to_explain() -> None:
-    points = compute_turning_points(compute_cosines(at_angles(20, 20, 20, 20)), np.ones((1, 4)), 9)
+    points = compute_turning_points(compute_cosines(at_angles(20, 20, 20, 20)), np.ones((1, 4)), 3, 9)
     assert points.explained[0] == 0.0 and points.p_value[0] == 1.0
 
 

@@ -29,9 +29,13 @@ def test_every_class_has_an_example(name: str) -> None:
     assert compute_lives(np.array([EXAMPLES[name]], dtype=float), TIME).classes == [name]
 
 
-def test_an_early_fall_without_recovery_is_initialisation_too_and_a_slow_one_is_not() -> None:
-    strength = np.array([[1, 0.1, 0.1, 0.1, 0, 0, 0], [1, 0.9, 0.6, 0.45, 0.4, 0.3, 0.2]], dtype=float)
-    assert compute_lives(strength, TIME).classes == ["initialisation", "discontinued"]
+def test_a_fall_that_is_late_or_slow_is_no_initialisation() -> None:
+    early = np.array([[1, 0.1, 0.1, 0.1, 0, 0, 0]], dtype=float)
+    late = np.array([[1, 0.9, 0.9, 0.9, 0.9, 0.1, 0]], dtype=float)
+    slow = np.array([[1, 0.9, 0.6, 0.45, 0.4, 0.3, 0.2]], dtype=float)
+    assert compute_lives(np.concatenate([early, late]), TIME).classes == ["initialisation", "discontinued"]
+    sharp = LifeThresholds(drop_octaves=1.0)
+    assert compute_lives(np.concatenate([early, slow]), TIME, sharp).classes == ["initialisation", "discontinued"]
 
 
 def test_two_sources_are_base_only_chat_only_and_shared() -> None:

@@ -3,6 +3,7 @@
 Directions have no scale, so all of this is the same in raw and in normalised space, and before and after folding.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -22,13 +23,15 @@ class TurningPoints:
 
     `place` is the first source of the new direction (−1 where there are fewer than three sources or no direction).
     `explained` is the share of the scatter of the unit vectors around their mean that the split explains; `cosine` that
-    of the mean directions before and after; `p_value` how often sources in random order are explained as well.
+    of the mean directions before and after. Two nulls are explained as well in a share of cases: the latent's sources
+    in random order (`p_value`), and random directions of its norms (`p_random`).
     """
 
     place: Int[np.ndarray, " latent"]
     explained: Float[np.ndarray, " latent"]
     cosine: Float[np.ndarray, " latent"]
     p_value: Float[np.ndarray, " latent"]
+    p_random: Float[np.ndarray, " latent"]
 
 
 def iter_blocks(n_latents: int, numbers_per_latent: int) -> Iterator[slice]:
@@ -57,6 +60,7 @@ def compute_rotation(cosines: Float[np.ndarray, "latent source source"]) -> Floa
 def compute_turning_points(
     cosines: Float[np.ndarray, "latent source source"],
     weight: Float[np.ndarray, "latent source"],
+    d_model: int,
     permutations: int = 99,
     seed: int = 0,
 ) -> TurningPoints:
@@ -64,13 +68,13 @@ def compute_turning_points(
 
     With A, B the squared lengths of Σ w_s u_s over the sources before and from k on, a, b their weights' sums, and T,
     n the same over all: explained(k) = (A/a + B/b − T/n) / (n − T/n), the share of Σ w_s ||u_s − mean||² that two means
-    explain beyond one; place = argmax_k. A source with weight 0 has no say. Null: the sources in random order, the same
-    orders for all latents; p = (1 + those that reach it) / (1 + permutations).
+    explain beyond one; place = argmax_k. A source with weight 0 has no say. Both nulls use the same `permutations`
+    orders and draws for all latents; p = (1 + those that reach it) / (1 + permutations).
     """
     n_latents, n_sources = weight.shape
     nothing = np.full(n_latents, np.nan)
     if n_sources < 3:
-        return TurningPoints(np.full(n_latents, -1), nothing, nothing, nothing)
+        return TurningPoints(np.full(n_latents, -1), nothing, nothing, nothing, nothing)
     total = weight.sum(axis=1, keepdims=True)
     share = np.divide(weight, total, out=np.zeros_like(weight, dtype=np.float64), where=total > 0)
     gram = np.nan_to_num(cosines) * share[:, :, None] * share[:, None, :]
@@ -79,17 +83,22 @@ def compute_turning_points(
     rows = np.arange(n_latents)
     value = explained[rows, best]
     generator = np.random.default_rng(seed)
-    reached = np.ones(n_latents)
+    reached, drawn = np.ones(n_latents), np.ones(n_latents)
     for _ in range(permutations):
         order = generator.permutation(n_sources)
         shuffled, _ = _splits(gram[:, order][:, :, order], share[:, order])
         reached += shuffled.max(axis=1) >= value - 1e-12
+        units = generator.normal(size=(n_sources, d_model))
+        units /= np.linalg.norm(units, axis=1, keepdims=True)
+        random, _ = _splits(units @ units.T * share[:, :, None] * share[:, None, :], share)
+        drawn += random.max(axis=1) >= value - 1e-12
     pointing = (share > 0).sum(axis=1) >= 3
     return TurningPoints(
         np.where(pointing, best + 1, -1),
         np.where(pointing, value, np.nan),
         np.where(pointing, cosine[rows, best], np.nan),
         np.where(pointing, reached / (1 + permutations), np.nan),
+        np.where(pointing, drawn / (1 + permutations), np.nan),
     )
 
 
@@ -115,6 +124,13 @@ def _splits(
     lengths = np.sqrt(np.maximum(before, 0) * np.maximum(after, 0))
     cosine = np.divide(across, lengths, out=np.full_like(before, np.nan), where=lengths > 0)
     return explained, np.clip(cosine, -1.0, 1.0)
+
+
+def least_turning_p(n_sources: int) -> float:
+    """The least p_value that a perfect turn can have: 2 k! (n − k)! of n! orders keep its two sides, for k = n / 2."""
+    half = n_sources // 2
+    orders_kept = math.factorial(half) * math.factorial(n_sources - half) * (2 if n_sources > 1 else 1)
+    return orders_kept / math.factorial(n_sources)
 
 
 def random_cosine_bound(d_model: int, level: float = 0.95) -> float:

@@ -36,11 +36,11 @@ class LifeThresholds(Config):
     """The half-rise is where strength has come this far from its least value before the peak up to the peak."""
     stay_share: Share = 0.8
     """A latent stays if it is live in at least this share of the sources from its onset to the last one it lives in."""
-    early_share: Fraction = 0.5
+    early_share: Fraction = 0.7
     """A fall is early within this share of the series' log time."""
     drop_share: Share = 0.5
     """A fall is sharp where strength loses at least this share of itself within `drop_octaves`."""
-    drop_octaves: NotNegative = 2.0
+    drop_octaves: NotNegative = 6.0
     """Octaves of training within which a sharp fall happens; neighbouring sources always count."""
     late_share: Fraction = 0.9
     """A latent is late-specific if its onset lies after this share of the series' log time and it lives to the end."""
