@@ -9,7 +9,8 @@ from ontogeny.analyses.contract import Analysis, AnalysisInputs
 from ontogeny.analyses.evolution import EVOLUTION
 from ontogeny.analyses.latent_scaling import LATENT_SCALING
 from ontogeny.analyses.lifetimes import LIFETIMES
+from ontogeny.analyses.statistics import STATISTICS
 
-ANALYSES: dict[str, Analysis] = {each.name: each for each in (LIFETIMES, EVOLUTION, LATENT_SCALING)}
+ANALYSES: dict[str, Analysis] = {each.name: each for each in (LIFETIMES, STATISTICS, EVOLUTION, LATENT_SCALING)}
 
 __all__ = ["ANALYSES", "Analysis", "AnalysisInputs"]
