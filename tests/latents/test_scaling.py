@@ -63,6 +63,11 @@ def test_betas_minimise_the_squared_error_by_brute_force(gate: str) -> None:
                 best = torch.linalg.lstsq(design, y.reshape(-1, 1)).solution.item()
                 ours = getattr(scaling, f"beta_{name}").value[latent, source]
                 assert ours == pytest.approx(best, abs=1e-9), (name, latent, source)
+            design = (f[:, latent, None] * W_dec[latent, source]).reshape(-1, 1)
+            best = torch.linalg.lstsq(design, targets["error"].reshape(-1, 1)).solution.item()
+            assert scaling.beta_own.value[latent, source] == pytest.approx(best, abs=1e-9)
+        strength = scaling.beta_own.value[latent] * W_dec[latent].norm(dim=1).numpy()
+        np.testing.assert_allclose(scaling.nu_own.value[latent], strength / strength[scaling.probe[latent]], rtol=1e-9)
 
 
 @settings(max_examples=20, deadline=None)
@@ -112,6 +117,17 @@ def test_a_dead_latent_has_no_betas_and_spoils_no_other() -> None:
         assert np.isnan(ratio.value[0]).all() and np.isnan(ratio.se[0]).all()
         assert np.isfinite(ratio.value[1:]).all()
     assert np.isnan(scaling.t_error[0]).all()
+
+
+def test_a_decoder_without_length_in_one_source_has_no_strength_of_its_own_there() -> None:
+    dictionary = make_dictionary()
+    with torch.no_grad():
+        dictionary.W_dec[3, 1] = 0
+    scaling = scale(dictionary, make_x())
+    assert np.isnan(scaling.beta_own.value[3, 1])
+    assert scaling.nu_own.value[3, 1] == 0
+    assert scaling.t_own[3, 1] < 0
+    assert np.isfinite(scaling.nu_error.value[3]).all()
 
 
 def test_a_decoder_of_norm_zero_has_no_betas() -> None:
@@ -167,8 +183,8 @@ def test_a_million_latents_of_32_sources_fit_by_blocks() -> None:
         if name != "n_active"
     )
     # A gate per source is the larger case; the formula scales exactly.
-    assert taken == N_LATENTS * 8 * 32 * (3 * N_SOURCES + 2)
-    assert largest * 8 * 32 * (3 * 32 + 2) <= 2 * 10**9
+    assert taken == N_LATENTS * 8 * 32 * (4 * N_SOURCES + 2)
+    assert largest * 8 * 32 * (4 * 32 + 2) <= 2 * 10**9
 
 
 def test_peak_is_the_largest_norm_and_controls_have_its_norm() -> None:

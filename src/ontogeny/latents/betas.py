@@ -34,6 +34,8 @@ class Targets:
     activation_no_bias: Float[np.ndarray, "latent block source"]
     reconstruction: Float[np.ndarray, "latent block source"]
     error: Float[np.ndarray, "latent block source"]
+    own: Float[np.ndarray, "latent block source"]
+    """<d_h, sum f (e_h + f d_h)> / ||d_h||: the error along the target's own decoder, in units of length."""
     square: Float[np.ndarray, "latent block 1"]
 
 
@@ -41,7 +43,9 @@ class Targets:
 class Scaling:
     """Betas and nus of neighbouring latents (from `first` on) along one probe; [latent source] unless said otherwise.
 
-    A nu is a beta over the same beta in the source `reference` [latent], signed. `t_error` is the t-value of
+    A nu is a beta over the same beta in the source `reference` [latent], signed. beta_own is the error's beta along the
+    target's own decoder, and nu_own = beta_own ||d_h|| over the same in the reference: the relative decoder norm with
+    its shrinkage undone, whichever way the decoder turned (0 where it has no length). `t_error` is the t-value of
     nu_error - threshold, worked out without the division, so that it stands where the reference's beta is near 0; it
     has `n_clusters` - 1 degrees of freedom. `t_reference` [latent]: the t-value of the reference's own beta_error.
     """
@@ -60,8 +64,11 @@ class Scaling:
     nu_activation_no_bias: Ratio
     nu_reconstruction: Ratio
     nu_error: Ratio
+    beta_own: Ratio
+    nu_own: Ratio
     t_error: Float[np.ndarray, "latent source"]
     t_reconstruction: Float[np.ndarray, "latent source"]
+    t_own: Float[np.ndarray, "latent source"]
     t_reference: Float[np.ndarray, " latent"]
 
 
@@ -95,7 +102,9 @@ def compute_targets(sums: ScalingSums, probe: int = 0, part: slice = slice(None)
     square = sums.square[part, :, None]
     own = square if sums.gated_square is None else sums.gated_square[part]
     activation, residual = sums.activation[probe, part], sums.residual[probe, part]
+    length = sums.own_norm[part, None]
     return Targets(
+        own=np.where(length > 0, sums.own_residual[part] + own * length, 0.0),
         activation=activation,
         activation_no_bias=activation - sums.total[part, :, None] * sums.bias[probe, part, None],
         reconstruction=activation - residual,
@@ -115,10 +124,12 @@ def _scaling(
     threshold_reconstruction: float,
 ) -> Scaling:
     at = reference[:, None, None]
-    names = ("activation", "activation_no_bias", "reconstruction", "error")
+    names = ("activation", "activation_no_bias", "reconstruction", "error", "own")
     below = {name: np.take_along_axis(getattr(there, name), at, 2) for name in names}
     error, reconstruction = below["error"], below["reconstruction"]
     ratios = {f"beta_{name}": compute_block_ratio(getattr(here, name), here.square) for name in names}
+    length = np.where(sums.own_norm[part] > 0, sums.own_norm[part], np.nan)
+    ratios["beta_own"] = Ratio(ratios["beta_own"].value / length, ratios["beta_own"].se / length)
     ratios |= {f"nu_{name}": compute_block_ratio(getattr(here, name), below[name]) for name in names}
     return Scaling(
         first=sums.first + (part.start or 0),
@@ -129,6 +140,7 @@ def _scaling(
         **ratios,
         t_error=compute_t(here.error - threshold_error * error, here.square),
         t_reconstruction=compute_t(here.reconstruction - threshold_reconstruction * reconstruction, here.square),
+        t_own=compute_t(here.own - threshold_error * below["own"], here.square),
         t_reference=compute_t(error, here.square)[:, 0],
     )
 

@@ -10,7 +10,9 @@ x_h when all other latents' contributions are taken off, e_h + f d_h. Their beta
     beta_error = beta_activation - beta_reconstruction + <d, d_h> / ||d||^2
 
 so only <d, f x_h> and <d, f e_h> are summed, at the active pairs alone, and no target needs a pass of its own. nu is a
-beta in units of the same beta in a reference source. Everything is in the dictionary's own (normalised) space.
+beta in units of the same beta in a reference source. A probe asks for one direction; snapshots of a training run turn
+theirs, so beta_own, the error's beta along the target's own decoder d_h, is summed beside it. Everything is in the
+dictionary's own (normalised) space.
 Source: Minder et al., Overcoming Sparsity Artifacts in Crosscoders, arXiv 2504.02922, sections 3.2 and A.
 """
 
@@ -93,6 +95,10 @@ class ScalingSums:
     """<d, sum f x_h> / ||d||^2."""
     residual: Float[np.ndarray, "probe latent block source"]
     """<d, sum f e_h> / ||d||^2."""
+    own_residual: Float[np.ndarray, "latent block source"]
+    """<d_h, sum f e_h> / ||d_h||."""
+    own_norm: Float[np.ndarray, "latent source"]
+    """||d_h||."""
     overlap: Float[np.ndarray, "probe latent source"]
     """<d, d_h> / ||d||^2."""
     bias: Float[np.ndarray, "probe latent source"]
@@ -102,7 +108,7 @@ class ScalingSums:
 class ScalingAccumulator(Accumulator):
     """Sums of latent scaling for some latents (all of them unless `latents` is given), every source as target.
 
-    Takes (2 * probes + gated) * latents * blocks * sources * 8 bytes.
+    Takes (2 * probes + 1 + gated) * latents * blocks * sources * 8 bytes, and a copy of these latents' decoders.
     """
 
     needs_activations: ClassVar[bool] = True
@@ -113,38 +119,74 @@ class ScalingAccumulator(Accumulator):
         self.latents = range(dictionary.n_latents) if latents is None else latents
         self.n_blocks = n_blocks
         self.probes = probes
-        # What is outside the block of latents is never looked up, so the directions stay whole: indices keep.
-        self.directions = [each.contiguous() for each in probes.directions]
+        part = slice(self.latents.start, self.latents.stop)
+        self._directions = [each[part].contiguous() for each in probes.directions]
+        self._decoders = [each.contiguous() for each in dictionary.W_dec.detach()[part].unbind(1)]
         self._overlap, self._bias, self._squared_norm = _constants(dictionary, probes, self.latents)
         shape = (len(self.latents), n_blocks)
+        self._norms = torch.stack(
+            [torch.linalg.vector_norm(each.double(), dim=1) for each in self._decoders], 1
+        ).numpy()
         sources, n_probes = dictionary.n_sources, len(probes.sources)
         self._n_active = torch.zeros(len(self.latents), dtype=torch.int64)
         self._moments = torch.zeros(*shape, 2, dtype=torch.float64)
         self._dots = torch.zeros(n_probes, *shape, 2 * sources, dtype=torch.float64)
+        self._own = torch.zeros(*shape, sources, dtype=torch.float64)
         self._gated = (
             torch.zeros(*shape, sources, dtype=torch.float64) if dictionary.config.gate == "per_source" else None
         )
 
     @torch.no_grad()
     def update(self, batch: LatentBatch) -> None:
-        """Add a batch: f^2 and f, and f <d, x_h> and f <d, e_h> at every pair and source."""
+        """Add a batch: f^2 and f, and f <d, x_h>, f <d, e_h> and f <d_h, e_h> at every pair and source."""
         assert batch.x is not None, "latent scaling needs the activations"
         codes, chosen = batch.codes, self._chosen(batch.codes.indices)
         pattern = codes._pattern() if chosen is None else codes._pattern().keep(chosen)
         f = codes.values if chosen is None else codes.values[chosen]
-        local = (pattern.indices - self.latents.start).cpu()
+        pattern = Pattern(pattern.indices - self.latents.start, pattern.row_pointer, len(self.latents))
         blocks = torch.from_numpy(block_of(batch.columns.document, batch.columns.row, self.n_blocks))
-        places = local * self.n_blocks + blocks[pattern.tokens.cpu()]
+        places = pattern.indices.cpu() * self.n_blocks + blocks[pattern.tokens.cpu()]
         weight = f.double().cpu()
-        self._n_active += torch.bincount(local, minlength=len(self.latents))
+        self._n_active += torch.bincount(pattern.indices, minlength=len(self.latents)).cpu()
         _add(self._moments, places, torch.stack([weight.square(), weight], 1))
         if self._gated is not None:
             gates = [codes.gate(source) for source in range(codes.n_sources)]
             gate = torch.stack(gates if chosen is None else [each[chosen] for each in gates], 1).cpu()
             _add(self._gated, places, gate * weight.square()[:, None])
-        for probe, directions in enumerate(self.directions):
-            dots = _pair_dots(batch, pattern, directions).cpu()
-            _add(self._dots[probe], places, dots.double() * weight[:, None])
+        own, *dots = self._pair_dots(batch.x, batch.recon, pattern)
+        _add(self._own, places, own.double().cpu() * weight[:, None])
+        for table, each in zip(self._dots, dots, strict=True):
+            _add(table, places, each.double().cpu() * weight[:, None])
+
+    def _pair_dots(
+        self,
+        x: Float[Tensor, "token source d_model"],
+        recon: Float[Tensor, "token source d_model"],
+        pattern: Pattern,
+    ) -> list[Float[Tensor, "pair column"]]:
+        """At the active pairs <d_h, e_h> [pair source], and per probe <d, x_h> and <d, e_h> [pair 2*source].
+
+        Source by source. Measured at 65k pairs, 8 sources x 256, one column of inner products each, in encode matmuls:
+        0.05 for 8 columns; one padded batched matmul a group of tokens 0.04; a matmul a token 0.08-0.10; summing f y by
+        latent first reads 16 x the memory.
+        """
+        kernels = kernels_for(x)
+
+        def dots(rows: Tensor, directions: Tensor) -> Tensor:
+            return kernels.dots(rows, directions, pattern.indices, pattern.tokens, pattern.row_pointer)
+
+        n_sources = x.shape[1]
+        columns: list[list[Tensor]] = [[] for _ in range(1 + len(self._directions))]
+        for source in range(n_sources):
+            rows = x[:, source].contiguous()
+            for place, directions in enumerate(self._directions, start=1):
+                columns[place].append(dots(rows, directions))
+        for source in range(n_sources):
+            rows = x[:, source] - recon[:, source]
+            columns[0].append(dots(rows, self._decoders[source]))
+            for place, directions in enumerate(self._directions, start=1):
+                columns[place].append(dots(rows, directions))
+        return [torch.stack(each, 1) for each in columns]
 
     def _chosen(self, indices: Int[Tensor, " pair"]) -> Tensor | None:
         """The pairs of this accumulator's latents; None for all."""
@@ -161,7 +203,7 @@ class ScalingAccumulator(Accumulator):
 
     def state(self) -> dict[str, Tensor]:
         """The sums, by name."""
-        state = {"n_active": self._n_active, "moments": self._moments, "dots": self._dots}
+        state = {"n_active": self._n_active, "moments": self._moments, "dots": self._dots, "own": self._own}
         return state if self._gated is None else state | {"gated": self._gated}
 
     def load_state(self, state: dict[str, Tensor]) -> None:
@@ -182,6 +224,8 @@ class ScalingAccumulator(Accumulator):
             gated_square=None if self._gated is None else self._gated.numpy(),
             activation=dots[..., :n_sources],
             residual=dots[..., n_sources:],
+            own_residual=self._own.numpy() / np.where(self._norms > 0, self._norms, np.nan)[:, None],
+            own_norm=self._norms,
             overlap=self._overlap,
             bias=self._bias,
         )
@@ -207,27 +251,9 @@ def block_of(
 
 def latent_blocks(n_latents: int, n_sources: int, n_probes: int, budget: int, n_blocks: int = N_BLOCKS) -> list[range]:
     """Ranges of latents whose accumulators take at most `budget` bytes each."""
-    each = 8 * n_blocks * ((2 * n_probes + 1) * n_sources + 2)
+    each = 8 * n_blocks * ((2 * n_probes + 2) * n_sources + 2)
     size = max(budget // each, 1)
     return [range(start, min(start + size, n_latents)) for start in range(0, n_latents, size)]
-
-
-def _pair_dots(
-    batch: LatentBatch, pattern: Pattern, directions: Float[Tensor, "latent d_model"]
-) -> Float[Tensor, "pair target"]:
-    """<d_j, x_th> of every source, then <d_j, e_th> of every source, at the active pairs; source by source.
-
-    Measured at 65k pairs, 8 sources x 256, in encode matmuls: this 0.10; one padded batched matmul a group of tokens
-    0.09; a matmul a token 0.15-0.20; summing f y by latent first reads 16 x the memory.
-    """
-    assert batch.x is not None
-    kernels, columns = kernels_for(batch.x), []
-    for target in ("activation", "error"):
-        for source in range(batch.x.shape[1]):
-            rows = batch.x[:, source]
-            rows = rows - batch.recon[:, source] if target == "error" else rows.contiguous()
-            columns.append(kernels.dots(rows, directions, pattern.indices, pattern.tokens, pattern.row_pointer))
-    return torch.stack(columns, 1)
 
 
 def _add(table: Float[Tensor, "latent block column"], places: Tensor, rows: Float[Tensor, "pair column"]) -> None:

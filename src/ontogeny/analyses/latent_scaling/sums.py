@@ -121,9 +121,10 @@ def as_batch(scaling: Scaling) -> pa.RecordBatch:
         "t_reference": per_latent(scaling.t_reference),
         "t_error": scaling.t_error.reshape(-1),
         "t_reconstruction": scaling.t_reconstruction.reshape(-1),
+        "t_own": scaling.t_own.reshape(-1),
     }
     for kind in ("beta", "nu"):
-        for target in ("activation", "activation_no_bias", "reconstruction", "error"):
+        for target in ("activation", "activation_no_bias", "reconstruction", "error", "own"):
             ratio = getattr(scaling, f"{kind}_{target}")
             columns[f"{kind}_{target}"] = ratio.value.reshape(-1)
             columns[f"{kind}_{target}_se"] = ratio.se.reshape(-1)

@@ -8,7 +8,16 @@ from jaxtyping import Float
 
 from ontogeny.analyses.latent_scaling.config import LatentScalingConfig
 from ontogeny.analyses.latent_scaling.spool import Spool
-from ontogeny.analyses.latent_scaling.verdicts import ABSENT, PRESENT, UNCLEAR, WORDS, Adjusted, Verdicts, decide
+from ontogeny.analyses.latent_scaling.verdicts import (
+    ABSENT,
+    PRESENT,
+    TURNED,
+    UNCLEAR,
+    WORDS,
+    Adjusted,
+    Verdicts,
+    decide,
+)
 from ontogeny.results import Column, Table
 
 RATIOS = (
@@ -18,6 +27,7 @@ RATIOS = (
     ("beta_error", "beta on the error: what the other latents leave"),
     ("nu_error", "beta_error in units of that at the probe's own source; 0: the latent is not there"),
     ("nu_reconstruction", "beta_reconstruction in those units; high: other latents write its direction there"),
+    ("nu_own", "relative_norm with its shrinkage undone, along the target's own decoder, whichever way that turned"),
 )
 SCALING = (
     Column("latent", "1", "index of the latent"),
@@ -33,10 +43,16 @@ SCALING = (
     Column("relative_norm", "fraction", "decoder norm (normalised space) over that at the probe"),
     Column("delta_norm", "fraction", "((newer - older) / larger + 1) / 2 of the two norms: 1 = only in the newer"),
     Column("verdict_norm", "1", "absent or present, by relative_norm"),
-    Column("verdict_scaling", "1", "absent, present or unclear, by nu_error; null where the latent is too rare"),
+    Column(
+        "verdict_scaling",
+        "1",
+        "present (nu_error), turned (only nu_own), absent (neither) or unclear; null where the latent is too rare",
+    ),
     Column("q_absent", "1", "adjusted p-value of: nu_error is not below its threshold"),
     Column("q_present", "1", "adjusted p-value of: nu_error is not above its threshold"),
-    Column("complete_shrinkage", "1", "absent by norm, yet present by scaling"),
+    Column("q_own_absent", "1", "adjusted p-value of: nu_own is not below that threshold"),
+    Column("q_own_present", "1", "adjusted p-value of: nu_own is not above it"),
+    Column("complete_shrinkage", "1", "absent by norm, yet present or turned by scaling"),
     Column("latent_decoupling", "1", "absent by norm, yet nu_reconstruction is above its threshold"),
     Column("survives", "1", "absent by norm, and scaling confirms it on error and reconstruction"),
 )
@@ -46,8 +62,9 @@ PAIRS = (
     Column("n", "1", "latents tested"),
     Column("absent_by_norm", "1", "of these, absent from the other by decoder norm"),
     Column("absent_by_scaling", "1", "absent from it by latent scaling"),
+    Column("turned", "1", "there by latent scaling, but in another direction"),
     Column("unclear", "1", "with too large an error for a verdict"),
-    Column("complete_shrinkage", "1", "absent by norm, present by scaling"),
+    Column("complete_shrinkage", "1", "absent by norm, present or turned by scaling"),
     Column("latent_decoupling", "1", "absent by norm, their direction written there by other latents"),
     Column("survives", "1", "absent by norm, and scaling confirms it"),
     Column("shrinkage_share", "fraction", "complete_shrinkage over absent_by_norm, null where that is 0"),
@@ -58,7 +75,9 @@ LATENTS = (
     Column("n_active", "tokens", "held-out tokens that it fires on"),
     Column("probe", "1", "the source whose decoder is looked along"),
     Column("present_by_norm", "1", "sources it is present in by decoder norm"),
-    Column("present_by_scaling", "1", "sources it is present in by latent scaling, null where it is too rare"),
+    Column(
+        "present_by_scaling", "1", "sources it is present or turned in by latent scaling, null where it is too rare"
+    ),
     Column("unclear", "1", "sources without a clear verdict"),
     Column("first_by_norm", "1", "first source it is present in by norm"),
     Column("first_by_scaling", "1", "first source it is present in by scaling"),
@@ -66,6 +85,7 @@ LATENTS = (
     Column("latent_decoupling", "1", "sources with latent decoupling"),
 )
 BATCH_ROWS = 65_536
+THERE = (PRESENT, TURNED)
 
 
 def scaling_table(
@@ -119,6 +139,8 @@ def _columns(
         "verdict_scaling": words.take(pa.array(verdicts.by_scaling)),
         "q_absent": pa.array(q.absent, from_pandas=True),
         "q_present": pa.array(q.present, from_pandas=True),
+        "q_own_absent": pa.array(q.own_absent, from_pandas=True),
+        "q_own_present": pa.array(q.own_present, from_pandas=True),
     }
     for name, _ in RATIOS:
         for column in (name, f"{name}_se"):
@@ -136,6 +158,7 @@ class PairCounts:
         "n",
         "absent_by_norm",
         "absent_by_scaling",
+        "turned",
         "unclear",
         "complete_shrinkage",
         "latent_decoupling",
@@ -152,6 +175,7 @@ class PairCounts:
             "n": verdicts.tested,
             "absent_by_norm": verdicts.by_norm == ABSENT,
             "absent_by_scaling": verdicts.by_scaling == ABSENT,
+            "turned": verdicts.by_scaling == TURNED,
             "unclear": verdicts.by_scaling == UNCLEAR,
             "complete_shrinkage": verdicts.complete_shrinkage,
             "latent_decoupling": verdicts.latent_decoupling,
@@ -184,7 +208,8 @@ class PairCounts:
 
 def count_earlier(verdicts: Verdicts, n_sources: int) -> int:
     """Latents whose first source by scaling lies before the first by norm."""
-    norm, scaling = (each.reshape(-1, n_sources) == PRESENT for each in (verdicts.by_norm, verdicts.by_scaling))
+    norm = verdicts.by_norm.reshape(-1, n_sources) == PRESENT
+    scaling = np.isin(verdicts.by_scaling, THERE).reshape(-1, n_sources)
     both = norm.any(1) & scaling.any(1)
     return int((both & (scaling.argmax(1) < norm.argmax(1))).sum())
 
@@ -196,7 +221,7 @@ def latent_rows(batch: pa.RecordBatch, verdicts: Verdicts, names: Sequence[str])
     def by_latent(values: np.ndarray) -> np.ndarray:
         return values.reshape(-1, n_sources)
 
-    norm, scaling = by_latent(verdicts.by_norm) == PRESENT, by_latent(verdicts.by_scaling) == PRESENT
+    norm, scaling = by_latent(verdicts.by_norm) == PRESENT, np.isin(by_latent(verdicts.by_scaling), THERE)
     tested, places = by_latent(verdicts.tested).any(1), pa.array([*names, None])
 
     def first(present: np.ndarray) -> pa.Array:

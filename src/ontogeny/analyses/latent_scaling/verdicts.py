@@ -1,6 +1,6 @@
 """The verdicts: absent or present, by decoder norm and by latent scaling, with a correction for the many tests."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import pyarrow as pa
@@ -10,8 +10,8 @@ from ontogeny.analyses.latent_scaling.config import LatentScalingConfig
 from ontogeny.analyses.latent_scaling.spool import Spool
 from ontogeny.latents.many_tests import adjust_p, compute_p
 
-ABSENT, PRESENT, UNCLEAR, UNTESTED = 0, 1, 2, 3
-WORDS = ("absent", "present", "unclear", None)
+ABSENT, PRESENT, TURNED, UNCLEAR, UNTESTED = 0, 1, 2, 3, 4
+WORDS = ("absent", "present", "turned", "unclear", None)
 LEAST_T = 2.0
 """t-value that the reference's own beta must have: a latent that is not found where it should be strongest cannot be
 measured elsewhere in its units."""
@@ -19,16 +19,18 @@ measured elsewhere in its units."""
 
 @dataclass(frozen=True)
 class Adjusted:
-    """Adjusted p-values [row] of the four questions; NaN where nothing was tested."""
+    """Adjusted p-values [row] of the six questions; NaN where nothing was tested."""
 
     absent: Float[np.ndarray, " row"]
     present: Float[np.ndarray, " row"]
     coupled: Float[np.ndarray, " row"]
     decoupled: Float[np.ndarray, " row"]
+    own_absent: Float[np.ndarray, " row"]
+    own_present: Float[np.ndarray, " row"]
 
     def part(self, rows: slice) -> "Adjusted":
         """Those of some rows."""
-        return Adjusted(self.absent[rows], self.present[rows], self.coupled[rows], self.decoupled[rows])
+        return Adjusted(*(getattr(self, field.name)[rows] for field in fields(self)))
 
 
 @dataclass(frozen=True)
@@ -46,12 +48,12 @@ class Verdicts:
 
 
 def adjust(spool: Spool, config: LatentScalingConfig) -> Adjusted:
-    """Test nu_error and nu_reconstruction of every row against their thresholds, on both sides, and adjust.
+    """Test nu_error, nu_reconstruction and nu_own of every row against their thresholds, on both sides, and adjust.
 
     A row is tested where the latent fires on enough tokens, its beta at the reference is clearly above 0, and the
     source is not the reference itself (where nu is 1 by definition).
     """
-    p: dict[str, list[np.ndarray]] = {name: [] for name in ("absent", "present", "coupled", "decoupled")}
+    p: dict[str, list[np.ndarray]] = {field.name: [] for field in fields(Adjusted)}
     for batch in spool:
         tested, degrees = is_tested(batch, config), batch.column("n_clusters").to_numpy() - 1
         for name, column, above in (
@@ -59,6 +61,8 @@ def adjust(spool: Spool, config: LatentScalingConfig) -> Adjusted:
             ("present", "t_error", True),
             ("coupled", "t_reconstruction", False),
             ("decoupled", "t_reconstruction", True),
+            ("own_absent", "t_own", False),
+            ("own_present", "t_own", True),
         ):
             t = np.where(tested, batch.column(column).to_numpy(), np.nan)
             p[name].append(compute_p(t, degrees, above=above))
@@ -79,9 +83,10 @@ def decide(
 ) -> Verdicts:
     """The verdicts of some rows.
 
-    By norm: absent where norm <= absent_norm * norm at the probe. By scaling: absent where nu_error is clearly below
-    absent_error (and not as far below 0), present where it is clearly above. Complete shrinkage: absent by norm,
-    present by scaling. Latent decoupling: absent by norm, nu_reconstruction clearly above its threshold. A latent's
+    By norm: absent where norm <= absent_norm * norm at the probe. By scaling: present where nu_error is clearly above
+    absent_error; turned where it is not, but nu_own is: there, in another direction than at the probe; absent where
+    both are clearly below (and nu_error not as far below 0). Complete shrinkage: absent by norm, present or turned by
+    scaling. Latent decoupling: absent by norm, nu_reconstruction clearly above its threshold. A latent's
     absence survives where both speak for it.
     """
     latent, source, probe = (batch.column(name).to_numpy() for name in ("latent", "source", "probe"))
@@ -94,7 +99,9 @@ def decide(
     tested, level = is_tested(batch, config), config.false_discoveries
     by_norm = np.where(np.isnan(relative), UNTESTED, np.where(relative <= config.absent_norm, ABSENT, PRESENT))
     by_scaling = np.where(tested, UNCLEAR, np.where(source == probe, _at_home(batch, config), UNTESTED))
-    by_scaling = np.where(tested & (q.absent <= level) & (nu_error > -config.absent_error), ABSENT, by_scaling)
+    below = (q.absent <= level) & (nu_error > -config.absent_error)
+    by_scaling = np.where(tested & below & (q.own_absent <= level), ABSENT, by_scaling)
+    by_scaling = np.where(tested & (q.own_present <= level), TURNED, by_scaling)
     by_scaling = np.where(tested & (q.present <= level), PRESENT, by_scaling)
     gone = (by_norm == ABSENT) & tested
     coupled = (q.coupled <= level) & (nu_reconstruction > -config.absent_reconstruction)
@@ -104,7 +111,7 @@ def decide(
         tested=tested,
         by_norm=by_norm,
         by_scaling=by_scaling,
-        complete_shrinkage=gone & (by_scaling == PRESENT),
+        complete_shrinkage=gone & np.isin(by_scaling, (PRESENT, TURNED)),
         latent_decoupling=gone & (q.decoupled <= level),
         survives=gone & (by_scaling == ABSENT) & coupled,
     )
