@@ -9,8 +9,9 @@ from ontogeny.analyses.contract import Analysis, AnalysisInputs
 from ontogeny.analyses.evolution import EVOLUTION
 from ontogeny.analyses.latent_scaling import LATENT_SCALING
 from ontogeny.analyses.lifetimes import LIFETIMES
+from ontogeny.analyses.ngrams import NGRAMS
 from ontogeny.analyses.statistics import STATISTICS
 
-ANALYSES: dict[str, Analysis] = {each.name: each for each in (LIFETIMES, STATISTICS, EVOLUTION, LATENT_SCALING)}
+ANALYSES: dict[str, Analysis] = {each.name: each for each in (LIFETIMES, STATISTICS, EVOLUTION, NGRAMS, LATENT_SCALING)}
 
 __all__ = ["ANALYSES", "Analysis", "AnalysisInputs"]
