@@ -12,7 +12,8 @@ from ontogeny.analyses.statistics import STATISTICS, StatisticsConfig
 
 COLUMNS = {
     "latents": "latent n_tokens n_active density density_se mean mean_se max q50 q90 q99",
-    "latent_sources": "latent source n_active density density_se mean_contribution mean_se max_contribution q50 q90 q99",
+    "latent_sources": "latent source n_active density density_se"
+    " mean_contribution mean_se max_contribution q50 q90 q99",
     "groups": "latent group n_group_tokens n_active density density_se share share_se",
     "histogram": "latent bin lower upper count",
 }

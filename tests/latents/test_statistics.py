@@ -23,7 +23,6 @@ from ontogeny.latents.statistics import (
     compute_histogram,
     compute_source_strengths,
     compute_strengths,
-    sort_values,
 )
 from ontogeny.latents.token_groups import GroupsOfPass
 
@@ -137,7 +136,7 @@ def test_values_are_sorted_within_latents(counts: list[int], seed: int) -> None:
     norms = np.ones((len(counts), 1), dtype=np.float32)
     block = LatentBlock(3, pointer, np.arange(len(values)), values, norms)
     expected = [np.sort(values[start:stop]) for start, stop in itertools.pairwise(pointer)]
-    assert np.array_equal(sort_values(block), np.concatenate(expected))
+    assert np.array_equal(block.sorted_values, np.concatenate(expected))
 
 
 def test_a_latent_in_one_document_has_no_standard_error() -> None:

@@ -7,11 +7,14 @@ follow from that. Modules here import torch only inside functions, since every r
 
 from ontogeny.analyses.contract import Analysis, AnalysisInputs
 from ontogeny.analyses.evolution import EVOLUTION
+from ontogeny.analyses.examples import EXAMPLES
 from ontogeny.analyses.latent_scaling import LATENT_SCALING
 from ontogeny.analyses.lifetimes import LIFETIMES
 from ontogeny.analyses.ngrams import NGRAMS
 from ontogeny.analyses.statistics import STATISTICS
 
-ANALYSES: dict[str, Analysis] = {each.name: each for each in (LIFETIMES, STATISTICS, EVOLUTION, NGRAMS, LATENT_SCALING)}
+ANALYSES: dict[str, Analysis] = {
+    each.name: each for each in (LIFETIMES, STATISTICS, EXAMPLES, EVOLUTION, NGRAMS, LATENT_SCALING)
+}
 
 __all__ = ["ANALYSES", "Analysis", "AnalysisInputs"]

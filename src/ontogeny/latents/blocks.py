@@ -5,7 +5,7 @@ from functools import cached_property
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, UInt64
 
 
 @dataclass(frozen=True)
@@ -47,12 +47,52 @@ class LatentBlock:
 
     def gate(self, source: int) -> Bool[np.ndarray, " pair"]:
         """Where the codes are on in a source: value · norm > cut, as the dictionary itself decides it."""
+        return self.gate_at(source, self.latents, self.tokens, self.values)
+
+    def gate_at(
+        self,
+        source: int,
+        latents: Int[np.ndarray, "*shape"],
+        tokens: Int[np.ndarray, "*shape"],
+        values: Float[np.ndarray, "*shape"],
+    ) -> Bool[np.ndarray, "*shape"]:
+        """The same for values of latents (counted from the block's first) on tokens of the pass."""
         if self.gate_per is None or self.cut is None:
-            return np.ones(len(self.values), dtype=bool)
-        score = self.values * self.norms[self.latents, source]
+            return values > 0
+        score = values * self.norms[latents, source]
         if self.gate_per == "latent":
-            return np.asarray(score > self.cut[self.latents])
-        return np.asarray(score > (self.cut[source] if self.gate_per == "source" else self.cut[self.tokens, source]))
+            return np.asarray(score > self.cut[latents])
+        return np.asarray(score > (self.cut[source] if self.gate_per == "source" else self.cut[tokens, source]))
+
+    @cached_property
+    def _sorted_keys(self) -> UInt64[np.ndarray, " pair"]:
+        """The pairs' latents and values in one number each, ascending."""
+        return np.sort(_keys(self.latents, self.values))
+
+    @cached_property
+    def sorted_values(self) -> Float[np.ndarray, " pair"]:
+        """The values of each latent in ascending order, latent after latent."""
+        return (self._sorted_keys & np.uint64(0xFFFFFFFF)).astype(np.uint32).view(np.float32)
+
+    def quantile(self, q: float) -> Float[np.ndarray, " latent"]:
+        """The quantile of each latent's values, interpolating linearly as numpy does; NaN where there is none."""
+        counts = self.counts
+        found = np.full(self.n_latents, np.nan)
+        filled = counts > 0
+        place = q * (counts[filled] - 1)
+        low = np.floor(place).astype(np.int64)
+        high = np.minimum(low + 1, counts[filled] - 1)
+        start = self.pointer[:-1][filled]
+        below, above = (self.sorted_values[start + each].astype(np.float64) for each in (low, high))
+        found[filled] = below + (above - below) * (place - low)
+        return found
+
+    def rank_shares(
+        self, latents: Int[np.ndarray, " chosen"], values: Float[np.ndarray, " chosen"]
+    ) -> Float[np.ndarray, " chosen"]:
+        """The share of a latent's values that are no larger than the one given."""
+        below = np.searchsorted(self._sorted_keys, _keys(latents, values), side="right") - self.pointer[latents]
+        return below / self.counts[latents]
 
     def keep(self, mask: Bool[np.ndarray, " pair"]) -> "LatentBlock":
         """The block of the pairs where `mask` holds."""
@@ -61,3 +101,11 @@ class LatentBlock:
         return LatentBlock(
             self.first, pointer, self.tokens[mask], self.values[mask], self.norms, self.gate_per, self.cut
         )
+
+
+def _keys(latents: Int[np.ndarray, " pair"], values: Float[np.ndarray, " pair"]) -> UInt64[np.ndarray, " pair"]:
+    """Numbers that sort by latent, then by value: positive floats sort like their bits, and one number of 64 bits sorts
+    several times faster than two keys.
+    """
+    assert len(values) == 0 or float(values.min()) >= 0, "a code below 0 is not active"
+    return (latents.astype(np.uint64) << np.uint64(32)) | np.ascontiguousarray(values).view(np.uint32)

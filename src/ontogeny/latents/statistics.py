@@ -54,8 +54,7 @@ def compute_strengths(block: LatentBlock, documents: Documents, quantiles: Seque
     counts, sums = runs.sums(np.ones(len(block.values))), runs.sums(block.values)
     density, density_se = runs.share_of_tokens(counts, documents.n_tokens)
     mean, mean_se = runs.ratio(sums, counts)
-    ordered = sort_values(block)
-    found = np.stack([_quantile(ordered, block.pointer, q) for q in (*quantiles, 1.0)])
+    found = np.stack([block.quantile(q) for q in (*quantiles, 1.0)])
     return Strengths(block.counts, density, density_se, mean, mean_se, found[-1], found[:-1])
 
 
@@ -102,27 +101,3 @@ def compute_histogram(
     place = np.minimum(block.values / largest[block.latents] * n_bins, n_bins - 1).astype(np.int64)
     counts = np.bincount(block.latents * n_bins + place, minlength=block.n_latents * n_bins).reshape(-1, n_bins)
     return counts, largest[:, None] * (np.arange(n_bins + 1) / n_bins)
-
-
-def sort_values(block: LatentBlock) -> Float[np.ndarray, " pair"]:
-    """The values of each latent in ascending order, latent after latent."""
-    # Positive floats sort like their bits, and one number of 64 bits sorts several times faster than two keys.
-    assert len(block.values) == 0 or float(block.values.min()) >= 0, "a code below 0 is not active"
-    keys = (block.latents.astype(np.uint64) << 32) | block.values.view(np.uint32)
-    return (np.sort(keys) & 0xFFFFFFFF).astype(np.uint32).view(np.float32)
-
-
-def _quantile(
-    ordered: Float[np.ndarray, " pair"], pointer: Int[np.ndarray, " latent_plus_1"], q: float
-) -> Float[np.ndarray, " latent"]:
-    """The quantile of each latent's values by linear interpolation of order statistics, as numpy's; NaN without one."""
-    counts = np.diff(pointer)
-    found = np.full(len(counts), np.nan)
-    filled = counts > 0
-    place = q * (counts[filled] - 1)
-    low = np.floor(place).astype(np.int64)
-    high = np.minimum(low + 1, counts[filled] - 1)
-    start = pointer[:-1][filled]
-    below, above = ordered[start + low].astype(np.float64), ordered[start + high].astype(np.float64)
-    found[filled] = below + (above - below) * (place - low)
-    return found
