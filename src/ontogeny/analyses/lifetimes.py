@@ -1,4 +1,4 @@
-"""In which snapshots does a latent live? By decoder norm: live where its norm is at least a share of its largest."""
+"""In which snapshots does a latent live, and what does it fire on? The short answer that the demo prints."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pydantic import Field
 
 from ontogeny.analyses.contract import Analysis, AnalysisInputs
 from ontogeny.config import Config
+from ontogeny.latents.trajectories import LifeThresholds, compute_lives, count_population, rank_by_birth
 from ontogeny.results import Column, Result, Table, View
 from ontogeny.types import source_names
 
@@ -45,37 +46,15 @@ class Firings:
     document: np.ndarray
 
 
-def compute_live(norms: np.ndarray, share: float) -> np.ndarray:
-    """live[latent source] = norms >= share * max over sources, for decoder norms [latent source] (normalised space).
-
-    A latent whose norms are all zero lives nowhere.
-    """
-    largest = norms.max(axis=1, keepdims=True)
-    return np.logical_and(norms >= share * largest, largest > 0)
-
-
-def rank_by_birth(norms: np.ndarray, live: np.ndarray) -> np.ndarray:
-    """Latents from the earliest to the latest: by first live source, then by the mean share of the norm up to it.
-
-    Within one onset, a latent that was all but there before counts as earlier than one that came from nothing; among
-    those live from the first source on, the mean share over all sources puts the fading ones first.
-    """
-    onset = np.where(live.any(axis=1), live.argmax(axis=1), norms.shape[1])
-    share = norms / np.maximum(norms.max(axis=1, keepdims=True), np.finfo(norms.dtype).tiny)
-    before = np.arange(norms.shape[1])[None, :] < onset[:, None]
-    earlier = np.where(before, share, 0).sum(axis=1) / np.maximum(before.sum(axis=1), 1)
-    earlier = np.where(onset == 0, 1 + share[:, 0] - share.mean(axis=1), earlier)
-    return np.lexsort((np.arange(len(norms)), -earlier, onset))
-
-
 def run(inputs: AnalysisInputs, config: LifetimesConfig) -> Result:
     """Count the live latents of every source and show the latest and the earliest with their contexts."""
     norms = inputs.dictionary.decoder_norms().detach().float().cpu().numpy()
     names = list(inputs.dictionary.sources_out)
-    live = compute_live(norms, config.live_share)
+    lives = compute_lives(norms, np.arange(len(names), dtype=np.float64), LifeThresholds(live_share=config.live_share))
+    live = lives.live
     firings = _firings(inputs, config)
     fired = np.bincount(firings.latent, minlength=len(norms))
-    ranked = [int(latent) for latent in rank_by_birth(norms, live) if fired[latent] >= config.min_tokens]
+    ranked = [int(latent) for latent in rank_by_birth(lives) if fired[latent] >= config.min_tokens]
     extremes = {"latest": ranked[::-1][: config.extremes], "earliest": ranked[: config.extremes]}
     seen = live & (fired > 0)[:, None]
     tables = (
@@ -129,16 +108,16 @@ def _live_table(seen: np.ndarray, inputs: AnalysisInputs, names: list[str]) -> T
         Column("born", "1", "of these, live here for the first time"),
         Column("gone", "1", "latents live in the source before and not here"),
     )
-    first = np.logical_and(seen, np.cumsum(seen, axis=1) == 1)
+    population = count_population(seen)
     known = inputs.held_out.sources
     steps = {name: source.snapshot.step for name, source in zip(source_names(known), known, strict=True)}
     rows = [
         {
             "source": name,
             "step": steps.get(name),
-            "live": int(seen[:, index].sum()),
-            "born": int(first[:, index].sum()),
-            "gone": int((seen[:, index - 1] & ~seen[:, index]).sum()) if index else 0,
+            "live": int(population.live[index]),
+            "born": int(population.born[index]),
+            "gone": int(population.gone[index]),
         }
         for index, name in enumerate(names)
     ]
