@@ -57,8 +57,11 @@ def make_dictionary(case: Case, x: Tensor) -> Crosscoder:
     with torch.no_grad():
         dictionary.b_dec.normal_(std=0.1)
         assert isinstance(dictionary.activation, BatchTopK)
-        scores = dictionary.preactivation(dictionary.normalise(x)).scores
-        dictionary.activation.threshold.fill_(float(scores.flatten().kthvalue(scores.numel() - len(x) * case.l0)[0]))
+        scores = dictionary.preactivation(dictionary.normalise(x)).scores.flatten()
+        near = scores.topk(len(x) * case.l0 + 500).values[-1000:]
+        # In the widest gap near the wanted place, so that rounding moves no latent across it.
+        gap = int((near[:-1] - near[1:]).argmax())
+        dictionary.activation.threshold.fill_(float(near[gap] + near[gap + 1]) / 2)
     return dictionary
 
 
