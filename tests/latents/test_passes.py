@@ -168,6 +168,27 @@ def test_a_killed_pass_goes_on_to_the_same_bits(tmp_path: Path, after: int) -> N
         assert path.read_bytes() == (found.directory / path.name).read_bytes(), path.name
 
 
+def test_a_kill_while_the_cache_is_finished_costs_no_encoding(tmp_path: Path) -> None:
+    made, held_out = dictionary("topk", "per_source"), store(tmp_path)
+    for attempt in range(2):
+        begun: list[int] = []
+        writer = CodeCacheWriter(tmp_path / "codes", made, "d1")
+        run_pass(made, held_out, {}, batch_size=16, cache=writer, scratch=tmp_path, on_batch=begun.append)
+        assert bool(begun) == (attempt == 0)
+        writer.close()
+    writer = CodeCacheWriter(tmp_path / "codes", made, "d1")
+    n_tokens = run_pass(made, held_out, {}, batch_size=16, cache=writer, scratch=tmp_path)
+    found = writer.finish()
+    elsewhere = CodeCacheWriter(tmp_path / "elsewhere", made, "d1")
+    run_pass(made, held_out, {}, batch_size=16, cache=elsewhere, scratch=tmp_path)
+    assert elsewhere.finish().n_tokens == n_tokens, "codes that are not there are made again"
+    fresh = CodeCacheWriter(tmp_path / "fresh", made, "d1")
+    run_pass(made, held_out, {}, batch_size=16, cache=fresh)
+    assert found.n_tokens == n_tokens
+    for path in fresh.finish().directory.glob("*.safetensors"):
+        assert path.read_bytes() == (found.directory / path.name).read_bytes(), path.name
+
+
 def test_what_another_pass_saved_is_left_aside(tmp_path: Path) -> None:
     first, second = CountAndSum(), CountAndSum()
     run_pass(dictionary(), store(tmp_path), {"all": first}, batch_size=16, scratch=tmp_path)

@@ -15,17 +15,18 @@ from ontogeny.dictionaries.codes import Codes
 from ontogeny.dictionaries.crosscoder import Crosscoder
 from ontogeny.errors import DictionaryError, StoreError
 from ontogeny.latents.cache import COLUMNS, FORMAT, META, CodeCache, open_code_cache
-from ontogeny.latents.growing import GrowingTensor, checksum, map_tensor
+from ontogeny.latents.growing import GrowingTensor, checksum, held_length, map_tensor
 from ontogeny.latents.transpose import NARROW, PairsByToken, write_by_latent
 from ontogeny.workspace import write_json
 
 
 @dataclass(frozen=True)
 class CachePlace:
-    """How much of a cache is written: tokens, and their pairs."""
+    """How much of a cache is written: tokens, and their pairs; and how its gate is cut, once that is known."""
 
     n_tokens: int = 0
     n_pairs: int = 0
+    gate: dict[str, Any] | None = None
 
 
 class CodeCacheWriter:
@@ -49,17 +50,22 @@ class CodeCacheWriter:
         self.n_latents = dictionary.n_latents
         self.place = CachePlace()
         self.files: dict[str, GrowingTensor] = {}
-        self.gate: dict[str, Any] | None = None
 
-    def rewind(self, place: CachePlace) -> None:
-        """Keep what was written up to this place, drop what is behind it."""
+    def rewind(self, place: CachePlace) -> bool:
+        """Keep what was written up to this place, drop what is behind it; False where less than that is there."""
         self.close()
-        self.place = place
+        held = all(
+            held_length(self._path(name), dtype, width) >= length
+            for name, (dtype, width, length) in self._shapes(place).items()
+        )
+        self.place = place if held else CachePlace()
+        return held
 
     def append(self, codes: Codes, columns: TokenColumns) -> None:
         """Add the codes of the tokens that follow."""
-        if not self.files:
+        if self.place.gate is None:
             self._begin(codes)
+        self._open()
         ends = codes.row_pointer[1:].cpu().numpy() + self.place.n_pairs
         rows = {"rows.latent": codes.indices.cpu().numpy(), "rows.value": _floats(codes.values), "rows.end": ends}
         rows |= {name: getattr(columns, name.removeprefix("tokens.")) for name in COLUMNS}
@@ -67,7 +73,8 @@ class CodeCacheWriter:
             rows["gate.cut"] = _floats(codes.source_gate.cut)
         for name, values in rows.items():
             self.files[name].append(values)
-        self.place = CachePlace(self.place.n_tokens + codes.n_tokens, self.place.n_pairs + codes.values.numel())
+        n_tokens, n_pairs = self.place.n_tokens + codes.n_tokens, self.place.n_pairs + codes.values.numel()
+        self.place = CachePlace(n_tokens, n_pairs, self.place.gate)
 
     def sync(self) -> CachePlace:
         """Everything up to the place returned outlives a kill."""
@@ -77,7 +84,8 @@ class CodeCacheWriter:
 
     def finish(self) -> CodeCache:
         """Sort by latent, declare the cache whole, and open it."""
-        assert self.gate is not None, "a cache without a token: append first"
+        assert self.place.gate is not None, "a cache without a token: append first"
+        self._open()
         for file in self.files.values():
             file.finish()
         self.files = {}
@@ -91,7 +99,7 @@ class CodeCacheWriter:
             "n_tokens": self.place.n_tokens,
             "n_latents": self.n_latents,
             "n_pairs": self.place.n_pairs,
-            "gate": self.gate,
+            "gate": self.place.gate,
             "files": {path.name: {"bytes": path.stat().st_size, "crc32": checksum(path)} for path in paths},
         }
         write_json(self.directory / META, meta)
@@ -104,28 +112,40 @@ class CodeCacheWriter:
         self.files = {}
 
     def _begin(self, codes: Codes) -> None:
-        """Open the files at the current place; what does not depend on the token is written at once."""
+        """Write what does not depend on the token."""
         self.directory.mkdir(parents=True, exist_ok=True)
         (self.directory / META).unlink(missing_ok=True)
-        n_tokens, n_pairs = self.place.n_tokens, self.place.n_pairs
-        narrow = "uint16" if self.n_latents <= NARROW else "int32"
-        self.files = {
-            "rows.latent": GrowingTensor(self._path("rows.latent"), narrow, length=n_pairs),
-            "rows.value": GrowingTensor(self._path("rows.value"), "float32", length=n_pairs),
-            "rows.end": GrowingTensor(self._path("rows.end"), "int64", length=n_tokens),
-            **{name: GrowingTensor(self._path(name), "int32", length=n_tokens) for name in COLUMNS},
-        }
         self._write("gate.norms", codes.norms)
         gate = codes.source_gate
-        self.gate = {"per": None, "window": None}
+        described: dict[str, Any] = {"per": None, "window": None}
         if gate is not None:
-            self.gate = {"per": gate.per, "window": gate.window}
+            described = {"per": gate.per, "window": gate.window}
             assert torch.equal(gate.norms, codes.norms), "a gate with norms of its own"
-            if gate.per == "token":
-                path = self._path("gate.cut")
-                self.files["gate.cut"] = GrowingTensor(path, "float32", codes.n_sources, length=n_tokens)
-            else:
+            if gate.per != "token":
                 self._write("gate.cut", gate.cut)
+        self.place = CachePlace(gate=described)
+
+    def _open(self) -> None:
+        """Open the files at the current place, if they are not open."""
+        if self.files or self.place.gate is None:
+            return
+        self.files = {
+            name: GrowingTensor(self._path(name), dtype, width, length)
+            for name, (dtype, width, length) in self._shapes(self.place).items()
+        }
+
+    def _shapes(self, place: CachePlace) -> dict[str, tuple[str, int | None, int]]:
+        """Number format, width and length of what grows, at a place."""
+        narrow = "uint16" if self.n_latents <= NARROW else "int32"
+        shapes: dict[str, tuple[str, int | None, int]] = {
+            "rows.latent": (narrow, None, place.n_pairs),
+            "rows.value": ("float32", None, place.n_pairs),
+            "rows.end": ("int64", None, place.n_tokens),
+            **dict.fromkeys(COLUMNS, ("int32", None, place.n_tokens)),
+        }
+        if place.gate is not None and place.gate["per"] == "token":
+            shapes["gate.cut"] = ("float32", len(self.sources), place.n_tokens)
+        return shapes
 
     def _write(self, name: str, values: Tensor) -> None:
         file = GrowingTensor(self._path(name), "float32", values.shape[1] if values.ndim == 2 else None)

@@ -61,6 +61,12 @@ class GrowingTensor:
             self.file.close()
 
 
+def held_length(path: Path, dtype: str, width: int | None = None) -> int:
+    """Rows that a file holds, finished or not; 0 where there is none."""
+    size = path.stat().st_size if path.is_file() else 0
+    return max(size - HEADER, 0) // (np.dtype(dtype).itemsize * (width or 1))
+
+
 def map_tensor(path: Path) -> np.ndarray:
     """The rows of a finished file as a read-only memory map."""
     with path.open("rb") as file:

@@ -3,6 +3,7 @@
 import json
 import zlib
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -45,16 +46,18 @@ class PassState:
             for name, rider in self.riders.items()
             for key, tensor in rider.state().items()
         }
-        described = {"pass": self.identity, "n_tokens": n_tokens, "place": [place.n_tokens, place.n_pairs]}
+        described = {"pass": self.identity, "n_tokens": n_tokens, "place": asdict(place)}
         write_bytes(self.path, save(tensors, {"state": json.dumps(described)}))
 
     def load(self) -> int:
-        """Put back what was saved; how many tokens that is, 0 where nothing was or another pass did it."""
+        """Put back what was saved; how many tokens that is, 0 where nothing was, or by another pass."""
         if self.path is None or not self.path.is_file():
             return 0
         with safe_open(self.path, "pt") as file:
             described = json.loads(file.metadata()["state"])
             if described["pass"] != self.identity:
+                return 0
+            if self.cache is not None and not self.cache.rewind(CachePlace(**described["place"])):
                 return 0
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         for name, rider in self.riders.items():
@@ -62,6 +65,4 @@ class PassState:
             rider.load_state(
                 {key.removeprefix(prefix): each for key, each in tensors.items() if key.startswith(prefix)}
             )
-        if self.cache is not None:
-            self.cache.rewind(CachePlace(*described["place"]))
         return int(described["n_tokens"])
