@@ -5,6 +5,7 @@ both, and give it a line in `ANALYSES`; the recipe table `[analyses.<name>]`, `o
 follow from that. Modules here import torch only inside functions, since every recipe is parsed with this registry.
 """
 
+from ontogeny.analyses.base_chat import BASE_CHAT
 from ontogeny.analyses.contract import Analysis, AnalysisInputs
 from ontogeny.analyses.evolution import EVOLUTION
 from ontogeny.analyses.examples import EXAMPLES
@@ -14,7 +15,7 @@ from ontogeny.analyses.ngrams import NGRAMS
 from ontogeny.analyses.statistics import STATISTICS
 
 ANALYSES: dict[str, Analysis] = {
-    each.name: each for each in (LIFETIMES, STATISTICS, EXAMPLES, EVOLUTION, NGRAMS, LATENT_SCALING)
+    each.name: each for each in (LIFETIMES, STATISTICS, EXAMPLES, EVOLUTION, NGRAMS, LATENT_SCALING, BASE_CHAT)
 }
 
 __all__ = ["ANALYSES", "Analysis", "AnalysisInputs"]
