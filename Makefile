@@ -17,6 +17,7 @@ demo: $(VENV)/.installed  ## set up, grow a small model and run the whole story 
 	$(BIN)/ontogeny demo --no-serve
 
 test: $(VENV)/.installed  ## set up and run every test
+	scripts/browser
 	$(BIN)/python -m pytest -n $(JOBS)
 
 check: $(VENV)/.installed ## format, lint and types; never fixes

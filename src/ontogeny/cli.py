@@ -203,7 +203,8 @@ def show(
         for each in load_recipes(reference, overrides, options).values():
             print_resolved(each, _output())
         return
-    print_artifact(open_workspace(options).find(reference), _output(), json)
+    workspace = open_workspace(options)
+    print_artifact(workspace, workspace.find(reference), _output(), json)
 
 
 @app.command
@@ -250,6 +251,39 @@ def write_figures(
     from ontogeny.commands.figures import write_figures as write
 
     write(open_workspace(place), reference, dest, format, _output())
+
+
+@app.command(name="report")
+def write_report(
+    reference: str,
+    *,
+    latents: str | None = None,
+    top: int | None = None,
+    by: str | None = None,
+    lowest: Annotated[bool, Parameter(negative=())] = False,
+    dest: Path | None = None,
+    place: Place = PLACE,
+) -> None:
+    """Write one HTML file, which needs no network, with all results of a dictionary and a card a latent.
+
+    Parameters
+    ----------
+    reference
+        Name of a recipe, or id of a dictionary or of one of its results.
+    latents
+        These latents: 1,2,10-14. Without any choice, some of every class.
+    top
+        How many latents.
+    by
+        Those with the largest numbers in this column of a table of latents, for example density.
+    lowest
+        With --by: the smallest numbers instead.
+    dest
+        File to write; report-ID.html if absent.
+    """
+    from ontogeny.commands.report import write_report as write
+
+    write(open_workspace(place), reference, dest, latents, top, by, lowest, _output())
 
 
 @app.command

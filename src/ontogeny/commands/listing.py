@@ -7,11 +7,11 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table as Grid
 
+from ontogeny.commands.summary import print_result
 from ontogeny.config import nearest
 from ontogeny.errors import ArtifactError, ConfigError
 from ontogeny.recipe import Recipe
 from ontogeny.recipe.tree import flatten
-from ontogeny.results import load_result
 from ontogeny.workspace import KINDS, Artifact, Workspace, directory_size
 
 SHOWN = ("fve", "l0", "ce_recovered", "dead")
@@ -102,19 +102,19 @@ def format_bytes(count: int | float) -> str:
     return f"{count:.1f} TB"
 
 
-def print_artifact(artifact: Artifact, console: Console, as_json: bool) -> None:
-    """An artifact's manifest, and the tables of its result where it has one."""
+def print_artifact(workspace: Workspace, artifact: Artifact, console: Console, as_json: bool) -> None:
+    """An artifact's manifest, or the page of its result where it has one."""
     if as_json:
         console.print_json(json.dumps({**artifact.manifest, "path": str(artifact.path)}))
+        return
+    if (artifact.path / "result.json").is_file():
+        print_result(workspace, artifact, console)
         return
     console.print(f"[bold]{artifact.kind} {artifact.id}[/bold]  {artifact.title}")
     console.print(str(artifact.path), soft_wrap=True, highlight=False)
     for key in ("created", "seconds", "device", "seed", "git_commit", "inputs", "summary"):
         if artifact.manifest.get(key) not in (None, {}):
             console.print(f"{key}: {artifact.manifest[key]}", highlight=False, markup=False)
-    if (artifact.path / "result.json").is_file():
-        for table in load_result(artifact.path).tables:
-            print_rows(table.name, table.rows()[:20], console)
 
 
 def print_rows(title: str, rows: Sequence[dict[str, Any]], console: Console) -> None:

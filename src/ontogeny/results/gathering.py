@@ -55,7 +55,9 @@ def gather_results(workspace: Workspace, reference: str) -> Gathering:
     results = {kind_of(artifact): artifact for artifact in found}
     if chosen is not None:
         results[kind_of(chosen)] = chosen
-    return Gathering(dictionary, results, len(found) - len(results), chosen)
+    # The evaluation first, then the analyses by name.
+    ordered = {kind: results[kind] for kind in sorted(results, key=lambda kind: (kind != "evaluation", kind))}
+    return Gathering(dictionary, ordered, len(found) - len(results), chosen)
 
 
 def _find(workspace: Workspace, reference: str) -> Artifact:

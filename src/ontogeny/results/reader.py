@@ -90,6 +90,17 @@ class ResultReader:
         """The whole table, a batch of rows at a time."""
         yield from self._file(table).iter_batches(batch_size=size)
 
+    def schema(self, table: str) -> pa.Schema:
+        """The Arrow types of a table's columns."""
+        return self._file(table).schema_arrow
+
+    def largest(self, table: str, column: str) -> int | float | None:
+        """The largest number of a column, from the statistics of the row groups; None for an empty table."""
+        metadata = self._file(table).metadata
+        index = self.column_names(table).index(column)
+        found = [metadata.row_group(group).column(index).statistics for group in range(metadata.num_row_groups)]
+        return max((each.max for each in found if each is not None and each.has_min_max), default=None)
+
     def is_per_latent(self, table: str) -> bool:
         """Whether a table has one row a latent, as its first row group shows."""
         if LATENT not in self.column_names(table):

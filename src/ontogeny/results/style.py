@@ -32,6 +32,8 @@ def format_value(value: Any, error: Any = None) -> str:
     """Four digits of a number, with its standard error as `a ± b`; nothing for what is missing; lists in brackets."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
+    if isinstance(value, list | tuple) and value and all(isinstance(each, str) for each in value):
+        return escape_controls("".join(value) if isinstance(value, list) else ", ".join(value))
     if isinstance(value, list | tuple):
         return "[" + ", ".join(format_value(each) for each in value) + "]"
     if isinstance(value, dict):
@@ -60,3 +62,13 @@ def _visible(character: str) -> str:
     if unicodedata.category(character) in ("Cc", "Cf", "Cs", "Co", "Zl", "Zp"):
         return f"⟨U+{ord(character):04X}⟩"
     return character
+
+
+def round_number(value: Any, digits: int = 4) -> Any:
+    """A number to some significant digits, for JSON: None where it is none or not finite, other values as they are."""
+    if not isinstance(value, float):
+        return value
+    if not math.isfinite(value):
+        return None
+    rounded = float(f"{value:.{digits}g}")
+    return int(rounded) if rounded.is_integer() and abs(rounded) < 1e15 else rounded

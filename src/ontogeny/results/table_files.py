@@ -10,7 +10,7 @@ from typing import Any
 from ontogeny.results.reader import ResultReader
 from ontogeny.results.style import escape_controls, format_value
 from ontogeny.results.tables import Column
-from ontogeny.workspace import disk_errors, write_bytes
+from ontogeny.workspace import disk_errors
 
 MOST_LATEX_ROWS = 60
 MOST_LATEX_CHARACTERS = 48
@@ -86,7 +86,9 @@ def write_latex(reader: ResultReader, table: str, path: Path) -> None:
             rf"\multicolumn{{{len(shown)}}}{{l}}{{\footnotesize The first {len(rows)} of {n_rows} rows.}} \\",
         ]
     lines += [r"\bottomrule", r"\end{tabular}", *(f"% {_meaning(column)}" for column in shown), ""]
-    write_bytes(path, "\n".join(lines).encode())
+    with disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("\n".join(lines), encoding="utf-8")
 
 
 def escape_latex(text: str) -> str:

@@ -1,0 +1,239 @@
+"""One self-contained HTML file: the results of a dictionary and cards of its latents; nothing is fetched, no text runs.
+
+Text comes from models and may be anything. It enters the page as JSON inside inert script elements, `<`, `>`, `&` and
+quotes written as numbers, and is shown by `textContent` alone; a content security policy lets run nothing but this
+package's own script, by its hash.
+"""
+
+import base64
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ontogeny.results.gathering import Gathering
+from ontogeny.results.layouts import compute_picture
+from ontogeny.results.pictures import Axis, Picture
+from ontogeny.results.reader import LATENT, ResultReader
+from ontogeny.results.report.cards import compute_cards, is_on_cards, list_missing
+from ontogeny.results.report.selection import choose_latents
+from ontogeny.results.style import (
+    CATEGORICAL,
+    DIVERGING,
+    SEQUENTIAL,
+    escape_controls,
+    format_value,
+    pick_colours,
+    round_number,
+)
+from ontogeny.workspace import Artifact, disk_errors
+
+ASSETS = Path(__file__).parent
+SCRIPTS = ("elements.js", "charts.js", "cards.js", "page.js")
+MOST_TABLE_ROWS = 100
+SEPARATORS = (",", ":")
+
+
+def save_report(
+    gathering: Gathering,
+    path: Path,
+    latents: Sequence[int] = (),
+    top: int | None = None,
+    by: str | None = None,
+    lowest: bool = False,
+) -> list[int]:
+    """Write the page; the latents that have a card on it. ConfigError where a latent or a column is not there."""
+    readers = {kind: ResultReader(artifact.path) for kind, artifact in gathering.results.items()}
+    chosen = choose_latents(readers, latents, top, by, lowest)
+    cards = compute_cards(readers, chosen, gathering.sources)
+    page = render_page(_contents(gathering, readers, chosen), cards)
+    with disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(page, encoding="utf-8")
+    return chosen
+
+
+def render_page(contents: Mapping[str, Any], cards: Sequence[Mapping[str, Any]]) -> str:
+    """The HTML of a report: what every reader sees at once, and a card a latent that is unfolded when it is opened."""
+    import jinja2
+
+    style = (ASSETS / "page.css").read_text(encoding="utf-8")
+    script = "\n".join((ASSETS / name).read_text(encoding="utf-8") for name in SCRIPTS)
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(ASSETS), autoescape=True, undefined=jinja2.StrictUndefined
+    )
+    environment.policies["json.dumps_kwargs"] = {"ensure_ascii": False, "separators": SEPARATORS, "allow_nan": False}
+    return environment.get_template("page.html").render(
+        style=style,
+        script=script,
+        style_hash=_content_hash(style),
+        script_hash=_content_hash(script),
+        contents=contents,
+        cards=cards,
+    )
+
+
+def _content_hash(text: str) -> str:
+    """As a content security policy names it."""
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+def _contents(gathering: Gathering, readers: Mapping[str, ResultReader], chosen: Sequence[int]) -> dict[str, Any]:
+    """All but the cards, JSON-able; every text in it is made visible already."""
+    sources = list(gathering.sources)
+    return {
+        "title": escape_controls(gathering.dictionary.title or gathering.dictionary.id),
+        "facts": _facts(gathering),
+        "sources": [escape_controls(source) for source in sources],
+        "times": _times(readers, sources),
+        "colours": {
+            "categorical": CATEGORICAL,
+            "sources": pick_colours(len(sources), ordered=True),
+            "sequential": SEQUENTIAL,
+            "diverging": DIVERGING,
+        },
+        "results": [_result(artifact, readers[kind], sources, chosen) for kind, artifact in gathering.results.items()],
+        "missing": list_missing(readers),
+    }
+
+
+def _facts(gathering: Gathering) -> list[list[str]]:
+    """What, when, from which recipe: name and text."""
+    manifest = gathering.dictionary.manifest
+    structure = (manifest.get("config") or {}).get("dictionary") or {}
+    activation = (structure.get("activation") or {}).get("kind")
+    summary = manifest.get("summary") or {}
+    facts = {
+        "dictionary": f"{gathering.dictionary.id}",
+        "recipe": ", ".join(gathering.dictionary.names),
+        "description": str((manifest.get("recipe") or {}).get("description") or ""),
+        "made": str(manifest.get("created", ""))[:16].replace("T", " "),
+        "structure": ", ".join(
+            part
+            for part in (
+                f"{structure['n_latents']:,} latents" if isinstance(structure.get("n_latents"), int) else "",
+                str(activation or ""),
+                f"seed {manifest['seed']}" if manifest.get("seed") is not None else "",
+            )
+            if part
+        ),
+        "sources": _shorten(gathering.sources),
+        "training": ", ".join(
+            f"{name} {format_value(summary[name])}" for name in ("fve", "l0") if summary.get(name) is not None
+        ),
+        "results": ", ".join(f"{kind} {artifact.id}" for kind, artifact in gathering.results.items()),
+        "also there": f"{gathering.older} results under other settings" if gathering.older else "",
+        "commit": str(manifest.get("git_commit") or "")[:12],
+    }
+    return [[name, escape_controls(text)] for name, text in facts.items() if text]
+
+
+def _shorten(names: Sequence[str]) -> str:
+    if len(names) <= 8:
+        return ", ".join(names)
+    return f"{', '.join(names[:3])} … {', '.join(names[-2:])} ({len(names)} snapshots)"
+
+
+def _times(readers: Mapping[str, ResultReader], sources: Sequence[str]) -> dict[str, Any] | None:
+    """Where the sources lie in time, by step or else by tokens seen; None where no result says it for all of them."""
+    for reader in readers.values():
+        for table in reader.tables:
+            names = reader.column_names(table)
+            for unit in ("step", "tokens"):
+                if LATENT in names or not {"source", unit} <= set(names):
+                    continue
+                known = {row["source"]: row[unit] for row in reader.read(table, ["source", unit]).to_pylist()}
+                if all(known.get(source) is not None for source in sources):
+                    return {"unit": unit, "places": [known[source] for source in sources]}
+    return None
+
+
+def _result(artifact: Artifact, reader: ResultReader, sources: Sequence[str], chosen: Sequence[int]) -> dict[str, Any]:
+    pictures = [compute_picture(view, reader, sources) for view in reader.views if view.kind != "tokens"]
+    tables = [table for table in reader.tables if not is_on_cards(reader, table)]
+    texts = [
+        compute_picture(view, reader, sources)
+        for view in reader.views
+        if view.kind == "tokens" and not is_on_cards(reader, view.table)
+    ]
+    return {
+        "kind": reader.kind,
+        "id": artifact.id,
+        "made": str(artifact.manifest.get("created", ""))[:16].replace("T", " "),
+        "summary": [[name, text] for name, text in _flat(reader.summary) if text],
+        "pictures": [_plain(picture) for picture in (*pictures, *texts)],
+        "tables": [_table(reader, table, chosen) for table in tables],
+    }
+
+
+def _flat(summary: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    """The numbers of a summary by dotted names, with their standard errors."""
+    found: list[tuple[str, str]] = []
+    for name, value in summary.items():
+        if isinstance(value, dict):
+            found += _flat(value, f"{prefix}{name}.")
+        elif not (name.endswith("_se") and name[:-3] in summary):
+            found.append((escape_controls(f"{prefix}{name}"), format_value(value, summary.get(f"{name}_se"))))
+    return found
+
+
+def _table(reader: ResultReader, table: str, chosen: Sequence[int]) -> dict[str, Any]:
+    """The first rows, of the shown latents where the table has one row a latent; numbers stay numbers, to be sorted."""
+    columns, n_rows = reader.columns(table), reader.n_rows(table)
+    per_latent = reader.is_per_latent(table)
+    rows = reader.read(table, latents=chosen).to_pylist() if per_latent else reader.head(table, MOST_TABLE_ROWS)
+    rows = rows[:MOST_TABLE_ROWS]
+    cells = [[_cell(row[column.name]) for column in columns] for row in rows]
+    whose = "the latents of this page, " if per_latent and len(rows) < n_rows else ""
+    note = f"{whose}{len(rows):,} of {n_rows:,} rows" if len(rows) < n_rows else f"{n_rows:,} rows"
+    return {"name": table, "columns": [asdict(column) for column in columns], "rows": cells, "note": note}
+
+
+def _cell(value: Any) -> Any:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return round_number(value) if number or value is None else format_value(value)
+
+
+def _plain(picture: Picture) -> dict[str, Any]:
+    """A picture as JSON."""
+    return {
+        "kind": picture.kind,
+        "title": escape_controls(picture.title),
+        "x": _plain_axis(picture.x),
+        "y": _plain_axis(picture.y),
+        "curves": [
+            {
+                "label": escape_controls(curve.label),
+                "x": _numbers(curve.x),
+                "y": _numbers(curve.y),
+                "low": _numbers(curve.low),
+                "high": _numbers(curve.high),
+            }
+            for curve in picture.curves
+        ],
+        "colours": pick_colours(len(picture.curves), picture.ordered),
+        "cells": None if picture.cells is None else [_numbers(row) for row in picture.cells],
+        "lines": [
+            {
+                "label": escape_controls(line.label),
+                "tokens": [escape_controls(token) for token in line.tokens],
+                "strengths": [round_number(each, 3) for each in line.strengths],
+            }
+            for line in picture.lines
+        ],
+        "columns": [asdict(column) for column in picture.columns],
+        "rows": [[_cell(row[column.name]) for column in picture.columns] for row in picture.rows],
+        "ordered": picture.ordered,
+        "notes": list(picture.notes),
+    }
+
+
+def _plain_axis(axis: Axis) -> dict[str, Any]:
+    return {"label": escape_controls(axis.label), "kind": axis.kind, "ticks": [escape_controls(t) for t in axis.ticks]}
+
+
+def _numbers(values: np.ndarray | None) -> list[int | float | None] | None:
+    return None if values is None else [round_number(float(value)) for value in values]

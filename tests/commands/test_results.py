@@ -1,0 +1,97 @@
+"""`show`, `figures` and `report` from the command line, with the mistakes that people make."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from ontogeny.cli import main
+from ontogeny.results.gathering import gather_results
+from ontogeny.workspace import Workspace
+from results.synthetic import fill_workspace, make_results
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    root = tmp_path_factory.mktemp("workspace")
+    fill_workspace(root, make_results(8))
+    return Workspace(root)
+
+
+def run(capsys: pytest.CaptureFixture[str], workspace: Workspace, *arguments: str) -> tuple[int, str, str]:
+    code = 0
+    try:
+        main([*arguments, "--workspace", str(workspace.root)])
+    except SystemExit as stop:
+        code = int(stop.code or 0)
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+def test_a_result_is_shown_as_a_page(capsys: pytest.CaptureFixture[str], workspace: Workspace) -> None:
+    result = gather_results(workspace, "made-up").results["evolution"]
+    code, out, _ = run(capsys, workspace, "show", result.id)
+    assert code == 0
+    for part in (
+        "evolution  made-up",
+        "rests on",
+        "classes.emergent",
+        "the first 8 of 72 rows",
+        "(steps)",
+        "Births and",
+    ):
+        assert part in out
+    statistics = gather_results(workspace, "made-up").results["statistics"]
+    assert " ± " in run(capsys, workspace, "show", statistics.id)[1]
+
+
+def test_hostile_text_reaches_no_terminal(capsys: pytest.CaptureFixture[str], workspace: Workspace) -> None:
+    for result in gather_results(workspace, "made-up").results.values():
+        out = run(capsys, workspace, "show", result.id)[1]
+        assert "\0" not in out and "\u202e" not in out and "\x1b" not in out
+
+
+def test_json_is_json(capsys: pytest.CaptureFixture[str], workspace: Workspace) -> None:
+    result = gather_results(workspace, "made-up").results["evolution"]
+    shown = json.loads(run(capsys, workspace, "show", result.id, "--json")[1])
+    assert shown["id"] == result.id and shown["summary"]["classes"]["emergent"] == 7
+
+
+def test_figures_of_one_result_and_of_all(
+    capsys: pytest.CaptureFixture[str], workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = gather_results(workspace, "made-up").results["statistics"]
+    code, out, _ = run(capsys, workspace, "figures", result.id, "--format", "png")
+    assert code == 0 and "2 png, 4 csv, 4 tex" in out
+    assert len(list((tmp_path / "figures" / result.id).iterdir())) == 10
+    run(capsys, workspace, "figures", "made-up", "--format", "svg", "--dest", "all")
+    assert {path.name.partition("-")[0] for path in Path("all").iterdir()} == set(make_results(2))
+
+
+def test_a_report(capsys: pytest.CaptureFixture[str], workspace: Workspace, tmp_path: Path) -> None:
+    file = tmp_path / "deep" / "page.html"
+    code, out, _ = run(capsys, workspace, "report", "made-up", "--latents", "1,3-5", "--dest", str(file))
+    assert code == 0 and "4 latents" in out
+    assert file.read_text(encoding="utf-8").count('class="card"') == 4
+    run(capsys, workspace, "report", "made-up", "--top", "3", "--by", "density", "--dest", str(tmp_path))
+    assert len(list(tmp_path.glob("report-*.html"))) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (["report", "made-up", "--latents", "8"], "0 to 7"),
+        (["report", "made-up", "--latents", "one"], "'one'"),
+        (["report", "made-up", "--by", "nothing"], "density"),
+        (["report", "made-up", "--top", "0"], "at least 1"),
+        (["report", "nobody"], "nobody"),
+        (["figures", "nobody"], "nobody"),
+        (["figures", "made-up", "--format", "gif"], "gif"),
+    ],
+)
+def test_mistakes_cost_one_line(
+    capsys: pytest.CaptureFixture[str], workspace: Workspace, arguments: list[str], word: str
+) -> None:
+    code, _, err = run(capsys, workspace, *arguments)
+    assert code == 2 and word in err and len(err.strip().splitlines()) == 1
