@@ -1,43 +1,76 @@
 """Shuffled batches out of a harvested store against reading the same files whole, one after the other.
 
-Wall time, since two threads gather while a third reads; CPU time beside it, which a busy machine disturbs less. Both
-sides deliver the same bytes in the dtype in which they lie on disk. Both start with the page cache as it is (warm after
-the first round) and, in the cold case, with the files dropped from it.
+Wall time, since a thread loads the next shards while batches are gathered; CPU time beside it, which a busy machine
+disturbs less. Both sides deliver the same bytes in the dtype in which they lie on disk (int8: decoded).
+Sequential means `load_file` of every shard and a copy of its rows into one buffer that is there already, so it pays no
+page of memory twice: the fastest way to read that we know. Both start with the page cache as it is (warm after the
+first round) and, in the cold case, with the files dropped from it.
 """
 
 import os
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from safetensors.torch import load_file
+from torch import Tensor
 
 from benchmarks.timing import Line, Timing, collect_rounds, ratio
+from ontogeny.activations.config import StoredDtype
 from ontogeny.activations.plan import plan_stream
+from ontogeny.activations.quantize import Quantized, dequantize
 from ontogeny.activations.sharded import ShardedStore, open_stream
 from ontogeny.activations.shards import ShardWriter
 from ontogeny.tokens.corpus import Corpus
 from ontogeny.types import HookPoint, Snapshot, Source
 
 GOAL = 0.7
-ROWS_PER_SHARD = 32768
-N_SHARDS = 6
 WIDTH = 128
 
 
-def write_store(folder: Path, n_sources: int, d_model: int) -> ShardedStore:
-    """A bfloat16 store of random rows, as a harvest writes it."""
-    tokens = np.zeros((N_SHARDS * ROWS_PER_SHARD // WIDTH, WIDTH), dtype=np.int32)
-    plan = plan_stream(Corpus.from_tokens(tokens), "all", tokens_per_shard=ROWS_PER_SHARD)
-    directories = [folder / f"s{i}" for i in range(n_sources)]
+@dataclass(frozen=True)
+class Case:
+    """A store and how it is read."""
+
+    n_sources: int = 4
+    d_model: int = 256
+    batch_size: int = 4096
+    dtype: StoredDtype = "bfloat16"
+    rows_per_shard: int = 32768
+    n_shards: int = 6
+    cold: bool = False
+
+    def __str__(self) -> str:
+        files = f"{'cold' if self.cold else 'warm'} shards of {self.rows_per_shard} rows"
+        return f"{self.n_sources} sources x {self.d_model}, batch {self.batch_size}, {self.dtype}, {files}"
+
+
+QUICK = (Case(), Case(cold=True))
+FULL = (
+    Case(rows_per_shard=4096, n_shards=24),
+    Case(rows_per_shard=131072, n_shards=4),
+    Case(dtype="float32"),
+    Case(dtype="int8"),
+    Case(n_sources=1, d_model=512, batch_size=2048),
+    Case(n_sources=8, d_model=512, batch_size=2048),
+    Case(n_sources=32, d_model=128, batch_size=1024, rows_per_shard=16384),
+)
+
+
+def write_store(folder: Path, case: Case) -> ShardedStore:
+    """A store of random rows, as a harvest writes it."""
+    tokens = np.zeros((case.n_shards * case.rows_per_shard // WIDTH, WIDTH), dtype=np.int32)
+    plan = plan_stream(Corpus.from_tokens(tokens), "all", tokens_per_shard=case.rows_per_shard)
+    directories = [folder / f"s{i}" for i in range(case.n_sources)]
     for directory in directories:
         source = Source(Snapshot("random", label=directory.name), HookPoint("resid_post", 0))
-        writer = ShardWriter(directory, source, plan)
-        for shard in range(N_SHARDS):
-            values = torch.randn(ROWS_PER_SHARD, d_model)
+        writer = ShardWriter(directory, source, plan, dtype=case.dtype)
+        for shard in range(case.n_shards):
+            values = torch.randn(case.rows_per_shard, case.d_model)
             writer.write(shard, values, torch.linalg.vector_norm(values, dim=1))
         writer.finish()
     return open_stream(directories, plan)
@@ -51,24 +84,36 @@ def drop_from_cache(files: Sequence[Path]) -> None:
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
-def compare(n_sources: int, d_model: int, batch_size: int, rounds: int, *, cold: bool) -> list[Line]:
-    """Batches of all rows in shuffled order, against `load_file` of every shard; by wall time and by CPU time."""
+def read_whole(path: Path, out: Tensor) -> None:
+    """A shard's rows into memory that is there already."""
+    parts = load_file(path)
+    values = parts.pop("activations")
+    if values.dtype != torch.int8:
+        out.copy_(values)
+        return
+    parts.pop("norms")
+    dequantize(Quantized(levels=values, **parts), out)
+
+
+def compare(case: Case, rounds: int) -> list[Line]:
+    """Batches of all rows in shuffled order, against `read_whole` of every shard; by wall time and by CPU time."""
     cpu: dict[str, list[float]] = {"shuffled": [], "sequential": []}
+    threads = torch.get_num_threads()
     with tempfile.TemporaryDirectory() as folder:
-        store = write_store(Path(folder), n_sources, d_model)
+        store = write_store(Path(folder), case)
         files = sorted(Path(folder).rglob("*.safetensors"))
+        out = torch.empty(case.rows_per_shard, case.d_model, dtype=store.load_block([0]).dtype)
 
         def shuffled() -> None:
-            for _ in store.iter_batches(batch_size, epochs=1):
+            for _ in store.iter_batches(case.batch_size, epochs=1):
                 pass
 
         def sequential() -> None:
             for path in files:
-                # Cloned, since the loader only maps the file: reading means that its bytes have arrived.
-                load_file(path)["activations"].clone()
+                read_whole(path, out)
 
         def clock(name: str, work: Callable[[], None]) -> float:
-            if cold:
+            if case.cold:
                 drop_from_cache(files)
             start, start_cpu = time.perf_counter(), time.process_time()
             work()
@@ -78,16 +123,18 @@ def compare(n_sources: int, d_model: int, batch_size: int, rounds: int, *, cold:
 
         contestants = {"shuffled": shuffled, "sequential": sequential}
         clocks = {name: (lambda n=name, w=work: clock(n, w)) for name, work in contestants.items()}
+        # Neither side's copies are spread over threads by torch: that would measure how many cores are idle.
+        torch.set_num_threads(1)
         wall = collect_rounds(clocks, rounds)
-    case = f"{n_sources} sources x {d_model}, batch {batch_size}, bfloat16, {'cold' if cold else 'warm'} files"
+        torch.set_num_threads(threads)
     spent = {name: Timing(tuple(seconds[-rounds:])) for name, seconds in cpu.items()}
-    return [_line(case, "wall", wall, GOAL)] + ([] if cold else [_line(case, "CPU", spent, None)])
+    return [_line(case, "wall", wall, GOAL)] + ([] if case.cold else [_line(case, "CPU", spent, None)])
 
 
-def _line(case: str, clock: str, timings: dict[str, Timing], goal: float | None) -> Line:
+def _line(case: Case, clock: str, timings: dict[str, Timing], goal: float | None) -> Line:
     return Line(
         question="reads",
-        case=case,
+        case=str(case),
         measure=f"bytes/s of shuffled batches / bytes/s of whole files in order, {clock} time",
         ratio=ratio(timings["sequential"], timings["shuffled"]),
         seconds={name: timing.median for name, timing in timings.items()},
@@ -98,10 +145,5 @@ def _line(case: str, clock: str, timings: dict[str, Timing], goal: float | None)
 
 def measure(full: bool) -> list[Line]:
     """The lines of this question."""
-    rounds = 9 if full else 7
-    lines = compare(4, 256, 4096, rounds, cold=False)
-    if hasattr(os, "posix_fadvise"):
-        lines += compare(4, 256, 4096, 3, cold=True)
-    if full:
-        lines += compare(8, 512, 2048, rounds, cold=False)
-    return lines
+    cases = [case for case in (*QUICK, *(FULL if full else ())) if hasattr(os, "posix_fadvise") or not case.cold]
+    return [line for case in cases for line in compare(case, 3 if case.cold else 9)]

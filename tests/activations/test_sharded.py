@@ -1,3 +1,4 @@
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from ontogeny.activations.config import StoredDtype
 from ontogeny.activations.harvest import harvest_source
 from ontogeny.activations.plan import StreamPlan, plan_stream
 from ontogeny.activations.sharded import OrderedStore, ShardedStore, open_stream
-from ontogeny.activations.shards import ShardWriter
+from ontogeny.activations.shards import ShardWriter, map_activations, shard_path
 from ontogeny.activations.stream import ActivationStore
 from ontogeny.dictionaries.config import CrosscoderConfig
 from ontogeny.dictionaries.crosscoder import Crosscoder
@@ -101,15 +102,24 @@ def test_a_dictionary_makes_the_same_of_stored_rows_as_of_float32_ones(tmp_path:
 def test_rows_written_shuffled_stay_in_runs_and_others_do_not(tmp_path: Path) -> None:
     corpus = random_corpus(600, held_out=0, exclude_first=0)
     shuffled, ordered = (plan_stream(corpus, "all", tokens_per_shard=10**6, layout=x) for x in ("shuffled", "ordered"))
-    assert (shuffled.run, ordered.run) == (int(shuffled.counts[0]) // 1024, 1)
-    assert shuffled.run > 1
+    run = shuffled.run(8)
+    assert (run, ordered.run(8)) == (int(shuffled.counts[0]) // 128, 1)
+    assert (run > 1, shuffled.run(32768 // 2), shuffled.run(10**6)) == (True, 2, 1)
     stream = open_stream(harvest(tmp_path, shuffled, (0,)), shuffled)
     columns = stream.index.columns(0)
     written = {place: i for i, place in enumerate(zip(columns.row.tolist(), columns.position.tolist()))}
-    batch = next(stream.iter_batches(10**6, epochs=1))
-    places = [written[pair] for pair in zip(batch.row.tolist(), batch.position.tolist())]
-    assert sorted(places) == list(range(len(places))) != places
-    assert (np.diff(places) == 1).mean() == pytest.approx(1 - 1 / shuffled.run, abs=0.01)
+    epochs: list[list[np.ndarray]] = [[], []]
+    for batch in stream.iter_batches(300, epochs=2):
+        places = [written[pair] for pair in zip(batch.row.tolist(), batch.position.tolist())]
+        epochs[batch.cursor.epoch - (batch.cursor.batch == 0)].append(np.array(places))
+    for epoch in epochs:
+        assert sorted(np.concatenate(epoch).tolist()) == list(range(len(written)))
+        steps = np.concatenate([np.diff(places) for places in epoch])
+        # Ascending (but for the one place where two sorted groups meet), and few steps lead from run to run.
+        assert (steps < 0).sum() <= len(epoch)
+        assert (steps == 1).mean() == pytest.approx(1 - 1 / run, abs=0.04)
+    joints = [set(np.concatenate([p[1:][np.diff(p) != 1] % run for p in e[:5]]).tolist()) for e in epochs]
+    assert joints[0] != joints[1], "runs begin elsewhere in the next epoch"
 
 
 def test_a_source_comes_and_goes_without_touching_the_others(tmp_path: Path) -> None:
@@ -195,3 +205,19 @@ def test_another_token_stream_is_refused(tmp_path: Path) -> None:
         open_stream(directories, other)
     with pytest.raises(StoreError, match="no finished store"):
         open_stream([tmp_path / "nothing"], plan)
+
+
+def test_maps_without_the_systems_help_are_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = plan_stream(random_corpus(40), tokens_per_shard=40)
+    directory = harvest(tmp_path, plan, (0,), "bfloat16")[0]
+    populated = map_activations(shard_path(directory, 0))
+    monkeypatch.setattr(sys, "platform", "elsewhere")
+    assert torch.equal(map_activations(shard_path(directory, 0)), populated)
+
+
+def test_a_batch_may_be_changed_and_the_file_stays(tmp_path: Path) -> None:
+    plan = plan_stream(random_corpus(40), tokens_per_shard=40)
+    directory = harvest(tmp_path, plan, (0,))[0]
+    before = shard_path(directory, 0).read_bytes()
+    map_activations(shard_path(directory, 0)).zero_()
+    assert shard_path(directory, 0).read_bytes() == before

@@ -1,17 +1,18 @@
 """Shuffled batches out of blocks of shards: the one iteration that every backend shares.
 
-An epoch is a seeded permutation of the shards, cut into blocks that fit in memory. The kept rows of a block are
-delivered in a permutation seeded by (seed, epoch, block), within a batch shard by shard; a batch may begin in one block
-and end in the next. Rows that were shuffled when they were written stay in short runs: another permutation would mix
-them no better, and a run is read at twice the speed of rows that lie apart. So order and boundaries depend on seed,
-batch size and rows alone, and a cursor needs to know only its block and how many of the block's rows are used up.
+An epoch is a seeded permutation of the shards, cut into blocks that fit in memory. A permutation of the block's kept
+rows, seeded by (seed, epoch, block), says which of them make up which batch; a batch takes its rows of a block in
+written order, since ascending rows are gathered faster and nothing hangs on the order within a batch. It may begin in
+one block and end in the next. Rows that were shuffled when they were written stay in short runs: another permutation
+would mix an epoch no better, and a run is read at twice the speed of rows that lie apart; where runs begin is drawn for
+each epoch, so that they are not made of the same rows each time. So order and boundaries depend on seed, batch size and
+rows alone, and a cursor needs to know only its block and how many of the block's rows are used up.
 """
 
 import functools
 import itertools
-import weakref
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -21,6 +22,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from ontogeny.activations.buffers import Buffers
 from ontogeny.activations.stream import ActivationBatch, ActivationStream, Cursor, TokenColumns
 from ontogeny.errors import StoreError
 
@@ -29,12 +31,13 @@ from ontogeny.errors import StoreError
 class Block:
     """Rows in memory, shard after shard: where they come from, and which of them are kept.
 
-    `values[shard][source]` is [row d_model]; all sources of a shard have the same rows. `run`: how many neighbours stay
-    together when the rows are shuffled; more than one only where neighbours were shuffled when they were written.
+    `values[shard][source]` is [row d_model]; all sources of a shard have the same rows. `load_columns` says where they
+    come from, and is asked only if somebody wants to know. `run`: how many neighbours stay together when the rows are
+    shuffled; more than one only where neighbours were shuffled when they were written.
     """
 
     values: Sequence[Sequence[Tensor]]
-    columns: TokenColumns
+    load_columns: Callable[[], TokenColumns]
     kept: Int[np.ndarray, "kept"]
     run: int = 1
 
@@ -48,11 +51,22 @@ class Block:
         """The bits of `values` in that dtype."""
         return [[bits(part.to(self.dtype)) for part in shard] for shard in self.values]
 
-    def order(self, seed: Sequence[int]) -> Int[np.ndarray, "kept"]:
-        """The kept rows in the order in which they are delivered: runs of neighbours, permuted."""
-        starts = np.random.default_rng(seed).permutation(np.arange(0, len(self.kept), self.run))
+    @functools.cached_property
+    def columns(self) -> Callable[[], TokenColumns]:
+        """Where the block's rows come from, looked up once; whoever holds it does not hold the rows."""
+        return functools.cache(self.load_columns)
+
+    def order(self, seed: Sequence[int], batch_size: int) -> Int[np.ndarray, "kept"]:
+        """The kept rows in the order in which batches take them: runs of neighbours, permuted, about a batch sorted."""
+        generator = np.random.default_rng(seed)
+        first = -int(generator.integers(self.run)) if self.run > 1 else 0
+        starts = generator.permutation(np.arange(first, len(self.kept), self.run))
+        together = max(1, batch_size // self.run)
+        remainder = len(starts) % together
+        starts[: len(starts) - remainder].reshape(-1, together).sort(axis=1)
+        starts[len(starts) - remainder :].sort()
         places = (starts[:, None] + np.arange(self.run)).reshape(-1)
-        return self.kept[places if len(places) == len(self.kept) else places[places < len(self.kept)]]
+        return self.kept[places[(places >= 0) & (places < len(self.kept))]]
 
 
 class _Placed(NamedTuple):
@@ -89,29 +103,29 @@ class ShuffledStream(ActivationStream):
             raise StoreError("no row of this stream is kept; loosen the corpus's masks or keep rows of high norm.")
         start = cursor or Cursor()
         delivered, taken = start.batch, start.taken
-        with _BatchBuilder(batch_size, len(self.sources), self.d_model) as builder:
-            for epoch, number, last, block in self._iter_blocks(seed, start, epochs):
-                order = block.order([seed, epoch, number])
-                assert taken <= len(order), f"{start} lies beyond its block of {len(order)} rows"
-                while taken < len(order):
-                    piece = order[taken : taken + builder.room]
-                    builder.add(block, piece)
-                    taken += len(piece)
-                    if builder.room == 0:
-                        delivered += 1
-                        at_end = taken == len(order)
-                        if at_end and last:
-                            yield builder.finish(Cursor(epoch + 1))
-                        elif at_end:
-                            yield builder.finish(Cursor(epoch, number + 1, delivered))
-                        else:
-                            yield builder.finish(Cursor(epoch, number, delivered, taken))
-                taken = 0
-                if last:
-                    if builder.filled and (epochs is not None or delivered == 0):
+        builder = _BatchBuilder(batch_size, len(self.sources), self.d_model)
+        for epoch, number, last, block in self._iter_blocks(seed, start, epochs):
+            order = block.order([seed, epoch, number], batch_size)
+            assert taken <= len(order), f"{start} lies beyond its block of {len(order)} rows"
+            while taken < len(order):
+                piece = order[taken : taken + builder.room]
+                builder.add(block, piece)
+                taken += len(piece)
+                if builder.room == 0:
+                    delivered += 1
+                    at_end = taken == len(order)
+                    if at_end and last:
                         yield builder.finish(Cursor(epoch + 1))
-                    builder.clear()
-                    delivered = 0
+                    elif at_end:
+                        yield builder.finish(Cursor(epoch, number + 1, delivered))
+                    else:
+                        yield builder.finish(Cursor(epoch, number, delivered, taken))
+            taken = 0
+            if last:
+                if builder.filled and (epochs is not None or delivered == 0):
+                    yield builder.finish(Cursor(epoch + 1))
+                builder.clear()
+                delivered = 0
 
     def _iter_blocks(self, seed: int, start: Cursor, epochs: int | None) -> Iterator[_Placed]:
         """The blocks from `start` on; while one is in use the next is loaded."""
@@ -139,29 +153,23 @@ class ShuffledStream(ActivationStream):
 
 
 class _BatchBuilder:
-    """Fills one batch after the other from rows of blocks; a thread helps it to gather.
+    """Fills one batch after the other from rows of blocks.
 
     Rows are gathered source by source, since each source's lie together in its shards; so a batch is
     [source token d_model] in memory. They keep their dtype: whoever computes with them turns them to float32 and to
-    [token source d_model] in the one pass that either would cost.
+    [token source d_model] in the one pass that either would cost. One thread does it: gathering is bound by memory, and
+    a second one gained nothing that splitting the work and waiting for it did not cost.
     """
 
     def __init__(self, size: int, n_sources: int, d_model: int) -> None:
         self.size, self.n_sources, self.d_model = size, n_sources, d_model
-        self.memory = _BatchMemory()
+        self.buffers = Buffers()
         self.clear()
-
-    def __enter__(self) -> "_BatchBuilder":
-        self.helper = ThreadPoolExecutor(max_workers=1, thread_name_prefix="gather")
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.helper.shutdown()
 
     def clear(self) -> None:
         """Begin a new batch; the last one is its receiver's."""
-        self.rows: Tensor | None = None
-        self.parts: list[TokenColumns] = []
+        self.x: Tensor | None = None
+        self.parts: list[tuple[Callable[[], TokenColumns], np.ndarray]] = []
         self.filled = 0
 
     @property
@@ -171,70 +179,32 @@ class _BatchBuilder:
 
     def add(self, block: Block, rows: Int[np.ndarray, "chosen"]) -> None:
         """Copy rows of a block behind those already there, those of its first shard first."""
-        if self.rows is None:
-            self.rows = self.memory.lend((self.n_sources, self.size, self.d_model), block.dtype)
-        assert self.rows.dtype == block.dtype, f"a block of {block.dtype} in a stream of {self.rows.dtype}"
-        target, first = bits(self.rows), 0
-        jobs: list[_Job] = []
-        chosen: list[np.ndarray] = []
+        if self.x is None:
+            self.x = self.buffers.lend((self.n_sources, self.size, self.d_model), block.dtype)
+        assert self.x.dtype == block.dtype, f"a block of {block.dtype} in a stream of {self.x.dtype}"
+        target, first = bits(self.x), 0
         for shard in block.arrays:
-            here = rows if len(block.arrays) == 1 else rows[(rows >= first) & (rows < first + len(shard[0]))]
-            places = slice(self.filled, self.filled + len(here))
-            jobs += [(values, here - first, target[source, places]) for source, values in enumerate(shard)]
+            here = rows[(rows >= first) & (rows < first + len(shard[0]))]
+            local, places = here - first, slice(self.filled, self.filled + len(here))
+            for values, out in zip(shard, target):
+                # numpy's take into a given array gathers whole rows at 5-10 GB/s, torch's bf16 indexing at 1; mode
+                # "clip" because "raise" makes it buffer its output.
+                values.take(local, axis=0, out=out[places], mode="clip")
+            self.parts.append((block.columns, here))
             self.filled += len(here)
             first += len(shard[0])
-            chosen.append(here)
-        helping = self.helper.submit(_gather, jobs[::2])
-        _gather(jobs[1::2])
-        helping.result()
-        self.parts.append(block.columns.take(np.concatenate(chosen)))
 
     def finish(self, cursor: Cursor) -> ActivationBatch:
         """Hand the batch out and begin the next."""
-        assert self.rows is not None
-        columns = TokenColumns.concatenate(self.parts)
-        batch = ActivationBatch(
-            x=self.rows.transpose(0, 1)[: self.filled],
-            token=columns.token,
-            document=columns.document,
-            position=columns.position,
-            row=columns.row,
-            text_source=columns.text_source,
-            cursor=cursor,
-        )
+        assert self.x is not None
+        batch = ActivationBatch(self.x.transpose(0, 1)[: self.filled], cursor, functools.partial(_columns, self.parts))
         self.clear()
         return batch
 
 
-_Job = tuple[np.ndarray, np.ndarray, np.ndarray]
-
-
-def _gather(jobs: Sequence[_Job]) -> None:
-    """target[i] = values[rows[i]] for every (values, rows, target)."""
-    for values, rows, target in jobs:
-        # numpy's take into a given array gathers whole rows at 5-10 GB/s, torch's bf16 indexing at 1; mode "clip"
-        # because "raise" makes it buffer its output.
-        values.take(rows, axis=0, out=target, mode="clip")
-
-
-class _BatchMemory:
-    """Memory for batches, lent again once its receiver has let go of it: fresh pages would cost half a gather."""
-
-    KEPT = 4
-
-    def __init__(self) -> None:
-        self.lent: list[tuple[np.ndarray, weakref.ref[np.ndarray]]] = []
-
-    def lend(self, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-        """An uninitialised tensor whose memory nobody else holds."""
-        size = dtype.itemsize * int(np.prod(shape))
-        free = [memory for memory, loan in self.lent if loan() is None and len(memory) == size]
-        memory = free[0] if free else np.empty(size, dtype=np.uint8)
-        # The tensor's storage, which all its views share, keeps this view alive, and nothing else does.
-        view = memory[:]
-        others = [entry for entry in self.lent if entry[0] is not memory]
-        self.lent = [*others, (memory, weakref.ref(view))][-self.KEPT :]
-        return torch.from_numpy(view).view(dtype).view(shape)
+def _columns(parts: Sequence[tuple[Callable[[], TokenColumns], np.ndarray]]) -> TokenColumns:
+    """Where the rows of a batch come from."""
+    return TokenColumns.concatenate([columns().take(rows) for columns, rows in parts])
 
 
 def bits(values: Tensor) -> np.ndarray:

@@ -19,10 +19,10 @@ from torch import Tensor
 from ontogeny.activations.batches import Block, ShuffledStream
 from ontogeny.activations.config import StoredDtype
 from ontogeny.activations.harvest import ReadableModel, harvest_source
-from ontogeny.activations.plan import StreamPlan
+from ontogeny.activations.plan import StreamPlan, columns_of
 from ontogeny.activations.scaling import compute_norm_summary, compute_scales
 from ontogeny.activations.shards import TORCH_DTYPES, ShardWriter, SourceShards, shard_path
-from ontogeny.activations.stream import StreamCounts, TokenColumns
+from ontogeny.activations.stream import StreamCounts
 from ontogeny.config import content_hash
 from ontogeny.errors import ConfigError
 from ontogeny.types import HookPoint, Snapshot, Source
@@ -153,11 +153,10 @@ class LiveStream(ShuffledStream):
             self._ensure(shards)
             values = [[source.read(shard) for source in self.shards] for shard in shards]
             norms = [self._norms(shard) for shard in shards]
-        columns = TokenColumns.concatenate([self.plan.columns(shard) for shard in shards])
         keep = np.concatenate([self.plan.keep(shard) for shard in shards])
         if self.drop_high_norm:
             keep &= ~(np.concatenate(norms, axis=1) > self.limit[:, None]).any(axis=0)
-        return Block(values, columns, np.flatnonzero(keep), self.plan.run)
+        return Block(values, columns_of(self.plan, shards), np.flatnonzero(keep), self.plan.run(self.d_model))
 
     def _norms(self, shard: int) -> Float[np.ndarray, "source token"]:
         return np.stack([source.read_norms(shard) for source in self.shards])

@@ -8,10 +8,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ontogeny.activations.batches import Block, ShuffledStream
-from ontogeny.activations.plan import AppendedRows, RowIndex, StreamPlan
+from ontogeny.activations.plan import AppendedRows, RowIndex, StreamPlan, columns_of
 from ontogeny.activations.scaling import NormSummary, compute_norm_summary, compute_scales
 from ontogeny.activations.sharded import check_appended
-from ontogeny.activations.stream import ActivationStore, StreamCounts, TokenColumns
+from ontogeny.activations.stream import ActivationStore, StreamCounts
 from ontogeny.errors import StoreError
 from ontogeny.types import HookPoint, Snapshot, Source
 
@@ -91,7 +91,7 @@ class MemoryStore(ShuffledStream, ActivationStore):
     def load_block(self, shards: Sequence[int]) -> Block:
         """All rows; nothing is copied."""
         self._merge()
-        columns = TokenColumns.concatenate([self.index.columns(shard) for shard in range(len(self.index.counts))])
+        columns = columns_of(self.index, range(len(self.index.counts)))
         return Block([self.values], columns, np.flatnonzero(self.summary.keep[0]))
 
     def read_rows(self, rows: Int[np.ndarray, "token"]) -> Float[Tensor, "token source d_model"]:

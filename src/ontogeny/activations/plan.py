@@ -1,5 +1,6 @@
 """Which token of the corpus lies in which place of which shard: fixed before any model runs, for all sources."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal, Protocol, runtime_checkable
@@ -13,7 +14,8 @@ from ontogeny.errors import CorpusError
 
 Split = Literal["train", "held_out", "all"]
 Layout = Literal["shuffled", "ordered"]
-RUNS_PER_SHARD, LONGEST_RUN = 1024, 32
+RUNS_PER_SHARD = 128
+RUN_NUMBERS = 32768  # in a run of one source: 64 KiB in bfloat16; shorter runs are read more slowly
 
 
 @runtime_checkable
@@ -44,8 +46,7 @@ class RowIndex(Protocol):
     def fingerprint(self) -> str: ...
     @property
     def split(self) -> Split: ...
-    @property
-    def run(self) -> int: ...
+    def run(self, d_model: int) -> int: ...
     def columns(self, shard: int) -> TokenColumns: ...
     def keep(self, shard: int) -> Bool[np.ndarray, "token"]: ...
 
@@ -86,13 +87,15 @@ class StreamPlan:
         """Tokens in each shard that the corpus keeps."""
         return np.array([int(self.keep(shard).sum()) for shard in range(self.n_shards)], dtype=np.int64)
 
-    @property
-    def run(self) -> int:
+    def run(self, d_model: int) -> int:
         """How many neighbours batches may keep together: they were shuffled when they were written.
 
-        At most 32, and so few that a shard has a thousand runs; 1 where the written order is that of the text.
+        So many that a run has 32,768 numbers, and so few that a shard has 128 runs; 1 where the written order is that
+        of the text.
         """
-        return 1 if self.layout == "ordered" else min(max(1, int(self.counts.max()) // RUNS_PER_SHARD), LONGEST_RUN)
+        if self.layout == "ordered":
+            return 1
+        return max(1, min(int(self.counts.max()) // RUNS_PER_SHARD, RUN_NUMBERS // d_model))
 
     @cached_property
     def fingerprint(self) -> str:
@@ -143,6 +146,11 @@ class StreamPlan:
         return np.asarray(self.corpus.keep[self.shard_rows(shard)]).reshape(-1)[self.cells(shard)]
 
 
+def columns_of(index: RowIndex, shards: Sequence[int]) -> Callable[[], TokenColumns]:
+    """What tells where the rows of shards come from, once it is asked."""
+    return lambda: TokenColumns.concatenate([index.columns(shard) for shard in shards])
+
+
 def plan_stream(
     corpus: TokenTable,
     split: Split = "train",
@@ -164,7 +172,6 @@ class AppendedRows:
 
     sizes: list[int]
     split: Split = "all"
-    run: int = 1
 
     @property
     def counts(self) -> Int[np.ndarray, "shard"]:
@@ -175,6 +182,10 @@ class AppendedRows:
     def fingerprint(self) -> str:
         """A constant: appended rows follow no plan."""
         return "appended"
+
+    def run(self, d_model: int) -> int:
+        """1: nobody has shuffled them."""
+        return 1
 
     def columns(self, shard: int) -> TokenColumns:
         """`row` is the row's number in the store; all else is -1."""

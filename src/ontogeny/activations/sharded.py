@@ -10,10 +10,10 @@ from torch import Tensor
 
 from ontogeny.activations.batches import Block, ShuffledStream
 from ontogeny.activations.config import StoredDtype
-from ontogeny.activations.plan import AppendedRows, RowIndex, StreamPlan
+from ontogeny.activations.plan import AppendedRows, RowIndex, StreamPlan, columns_of
 from ontogeny.activations.scaling import NormSummary, compute_norm_summary, compute_scales
 from ontogeny.activations.shards import META, ShardWriter, SourceShards
-from ontogeny.activations.stream import ActivationStore, StreamCounts, TokenColumns
+from ontogeny.activations.stream import ActivationStore, StreamCounts
 from ontogeny.errors import StoreError
 from ontogeny.types import Source
 from ontogeny.workspace import read_json, write_json
@@ -109,9 +109,8 @@ class ShardedStore(ShuffledStream, ActivationStore):
     def load_block(self, shards: Sequence[int]) -> Block:
         """Read shards."""
         values = [[source.read(shard) for source in self.shards] for shard in shards]
-        columns = TokenColumns.concatenate([self.index.columns(shard) for shard in shards])
         kept = np.flatnonzero(np.concatenate([self.keep(shard) for shard in shards]))
-        return Block(values, columns, kept, self.index.run)
+        return Block(values, columns_of(self.index, shards), kept, self.index.run(self.d_model))
 
     def keep(self, shard: int) -> np.ndarray:
         """Which of a shard's rows batches deliver."""

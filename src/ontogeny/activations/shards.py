@@ -7,6 +7,8 @@ named, and redone by itself.
 """
 
 import json
+import mmap
+import sys
 import zlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -30,6 +32,8 @@ from ontogeny.workspace import read_json, write_bytes, write_json
 
 META = "meta.json"
 FORMAT = 1
+FLOATS = {"BF16": torch.bfloat16, "F32": torch.float32}
+MADV_POPULATE_READ = 22  # of Linux; not in Python 3.11's mmap
 TORCH_DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32, "int8": torch.int8}
 CURE = "run `ontogeny harvest` again: it redoes only what is missing or damaged."
 
@@ -222,14 +226,14 @@ class SourceShards:
         What need not be decoded is mapped, not copied, and all its pages are there when this returns.
         """
         self._check_once(shard)
-        parts = load_file(shard_path(self.directory, shard))
-        values = parts.pop("activations")
+        path = shard_path(self.directory, shard)
         if self.meta.dtype != "int8":
-            touch_pages(values)
-            return values
+            return map_activations(path)
+        parts = load_file(path)
+        levels = parts.pop("activations")
         parts.pop("norms")
-        out = torch.empty(values.shape)
-        dequantize(Quantized(levels=values, **parts), out)
+        out = torch.empty(levels.shape)
+        dequantize(Quantized(levels=levels, **parts), out)
         return out
 
     def read_rows(self, shard: int, rows: np.ndarray) -> Float[Tensor, "token d_model"]:
@@ -246,6 +250,28 @@ class SourceShards:
             self.checked.add(shard)
 
 
-def touch_pages(values: Tensor) -> None:
-    """Have every page of a mapped tensor in memory, in file order: to wait for them row by row would take longer."""
-    bits(values).reshape(-1)[:: 4096 // values.itemsize].max(initial=0)
+def map_activations(path: Path) -> Float[Tensor, "token d_model"]:
+    """The rows of a float shard as a private map of its file, all pages of which are there.
+
+    Left to themselves they would come one fault at a time while a batch waits for them.
+    """
+    entry = read_header(path)["activations"]
+    dtype = FLOATS[entry["dtype"]]
+    begin, end = entry["data_offsets"]
+    with path.open("rb") as file:
+        pages = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+    if not _populate(pages):
+        np.frombuffer(pages, dtype=np.uint8)[:: mmap.PAGESIZE].max(initial=0)
+    numbers = np.frombuffer(pages, dtype=np.int8, count=end - begin, offset=begin)
+    return torch.from_numpy(numbers).view(dtype).view(entry["shape"])
+
+
+def _populate(pages: mmap.mmap) -> bool:
+    """Whether the system could be asked for all pages at once (Linux 5.14; a fifth of the time of touching each)."""
+    if sys.platform != "linux":
+        return False
+    try:
+        pages.madvise(MADV_POPULATE_READ)
+    except OSError:
+        return False
+    return True

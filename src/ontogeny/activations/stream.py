@@ -1,7 +1,8 @@
 """The contract of activations: batches of `[token source d_model]` from ONE token stream, and a place in it."""
 
+import functools
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -60,16 +61,43 @@ class ActivationBatch:
 
     `x` [token source d_model] is the caller's own, in the dtype in which the rows are stored (int8: float32). In memory
     each source's rows lie together; `x.to(dtype, memory_format=torch.contiguous_format)` turns both in one pass.
-    `position` counts within the corpus row, not within the document.
+    `load_columns` is asked when a column is first wanted: training never wants one, and all of them together cost a
+    fifth of reading the batch.
     """
 
     x: Float[Tensor, "token source d_model"]
-    token: Int[np.ndarray, "token"]
-    document: Int[np.ndarray, "token"]
-    position: Int[np.ndarray, "token"]
-    row: Int[np.ndarray, "token"]
-    text_source: Int[np.ndarray, "token"]
     cursor: Cursor
+    load_columns: Callable[[], TokenColumns]
+
+    @functools.cached_property
+    def columns(self) -> TokenColumns:
+        """Where each row comes from."""
+        return self.load_columns()
+
+    @property
+    def token(self) -> Int[np.ndarray, "token"]:
+        """The token's id."""
+        return self.columns.token
+
+    @property
+    def document(self) -> Int[np.ndarray, "token"]:
+        """The document that the token is in."""
+        return self.columns.document
+
+    @property
+    def position(self) -> Int[np.ndarray, "token"]:
+        """The token's place in its corpus row, not in its document."""
+        return self.columns.position
+
+    @property
+    def row(self) -> Int[np.ndarray, "token"]:
+        """The token's corpus row."""
+        return self.columns.row
+
+    @property
+    def text_source(self) -> Int[np.ndarray, "token"]:
+        """Which source of the corpus's mixture the token is from."""
+        return self.columns.text_source
 
 
 @dataclass(frozen=True)
