@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from ontogeny.config import Config, Immaterial
+from ontogeny.config import Added, Config, Immaterial
 from ontogeny.schedules import DecayShape, span_in_steps
 
 Span = Annotated[int, Field(ge=0)] | Annotated[float, Field(ge=0.0, le=1.0)]
@@ -53,6 +53,8 @@ class TrainingConfig(Config):
     """bfloat16 matmuls over float32 master weights wherever the device is no CPU."""
     seed: int = 0
     """Seed of the initialisation and of the order of batches."""
+    shuffle_snapshots: Annotated[bool, Added] = False
+    """A null control: every token's snapshots in a random order of its own, so that no time is left to be learned."""
     checkpoint_every: Annotated[int, Immaterial] = Field(default=500, ge=1)
     """Steps between checkpoints."""
     keep_last: Annotated[int, Immaterial] = Field(default=1, ge=1)

@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor, nn
 
+from ontogeny.activations.shuffled_snapshots import ShuffledSnapshots
 from ontogeny.activations.stream import ActivationBatch, ActivationStream, Cursor
 from ontogeny.dictionaries.crosscoder import Crosscoder, StepContext, StepOutput
 from ontogeny.errors import ConfigError, NonFiniteError, StoreError
@@ -69,6 +70,7 @@ def train(
     """
     tracker = tracker or open_tracker(out_dir)
     return_freed_blocks()
+    stream = ShuffledSnapshots(stream, config.seed) if config.shuffle_snapshots else stream
     trainer = Trainer(stream, crosscoder, config, out_dir, torch.device(device))
     summary = trainer.run(tracker, reporter)
     tracker.close()
