@@ -7,16 +7,14 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ontogeny.activations.batches import Block, ShuffledStream
+from ontogeny.activations.batches import Block
 from ontogeny.activations.plan import AppendedRows, RowIndex, StreamPlan, columns_of
-from ontogeny.activations.scaling import NormSummary, compute_norm_summary, compute_scales
-from ontogeny.activations.sharded import check_appended
-from ontogeny.activations.stream import ActivationStore, StreamCounts
+from ontogeny.activations.stored import StoredRows, check_appended
 from ontogeny.errors import StoreError
 from ontogeny.types import HookPoint, Snapshot, Source
 
 
-class MemoryStore(ShuffledStream, ActivationStore):
+class MemoryStore(StoredRows):
     """Rows of all sources in memory, shuffled as a whole; `values[source]` is [row d_model]."""
 
     pool_shards = 1
@@ -34,7 +32,6 @@ class MemoryStore(ShuffledStream, ActivationStore):
         self.values = [part.contiguous() for part in values]
         self.d_model = int(values[0].shape[1])
         self.high_norm_multiple, self.drop_high_norm = high_norm_multiple, drop_high_norm
-        self._summary: NormSummary | None = None
         self._pending: list[Tensor] = []
 
     @classmethod
@@ -57,36 +54,15 @@ class MemoryStore(ShuffledStream, ActivationStore):
         """One: the whole store is in memory."""
         return 1
 
-    @property
-    def summary(self) -> NormSummary:
-        """Norms of all rows and who is kept."""
-        if self._summary is None:
-            self._merge()
-            norms = [torch.linalg.vector_norm(part, dim=-1, dtype=torch.float32).numpy() for part in self.values]
-            keep = np.concatenate([self.index.keep(shard) for shard in range(len(self.index.counts))])
-            self._summary = compute_norm_summary(
-                [np.stack(norms)], [keep], multiple=self.high_norm_multiple, drop_high_norm=self.drop_high_norm
-            )
-        return self._summary
+    def read_norms(self) -> list[Float[np.ndarray, "source token"]]:
+        """The norms of all rows."""
+        self._merge()
+        norms = [torch.linalg.vector_norm(part, dim=-1, dtype=torch.float32).numpy() for part in self.values]
+        return [np.stack(norms)]
 
-    @property
-    def n_rows(self) -> int:
-        """Rows that one epoch delivers."""
-        return int(self.summary.kept_counts.sum())
-
-    @property
-    def counts(self) -> StreamCounts:
-        """Rows there, kept and of high norm."""
-        return StreamCounts(int(self.index.counts.sum()), self.n_rows, self.summary.high_norm)
-
-    @property
-    def scales(self) -> Float[Tensor, "source"]:
-        """sqrt(d_model) / mean norm over the kept training rows; StoreError on a held-out stream, which has none."""
-        if self.index.split == "held_out":
-            raise StoreError(
-                "scales come from training rows only; take them from the training stream or the dictionary."
-            )
-        return compute_scales(self.summary.mean_norm, self.d_model)
+    def keep_masks(self) -> list[np.ndarray]:
+        """Which rows the corpus keeps."""
+        return [np.concatenate([self.index.keep(shard) for shard in range(len(self.index.counts))])]
 
     def load_block(self, shards: Sequence[int]) -> Block:
         """All rows; nothing is copied."""
@@ -97,9 +73,7 @@ class MemoryStore(ShuffledStream, ActivationStore):
     def read_rows(self, rows: Int[np.ndarray, "token"]) -> Float[Tensor, "token source d_model"]:
         """The rows at these places, kept or not; StoreError out of range."""
         self._merge()
-        total = len(self.values[0])
-        if len(rows) and not (rows.min() >= 0 and rows.max() < total):
-            raise StoreError(f"row {int(rows.max())} is asked for and the store has rows 0 to {total - 1}.")
+        self.check_rows(rows)
         chosen = torch.from_numpy(rows)
         return torch.stack([part[chosen].to(torch.float32) for part in self.values], dim=1)
 

@@ -8,12 +8,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ontogeny.activations.batches import Block, ShuffledStream
+from ontogeny.activations.batches import Block
 from ontogeny.activations.config import StoredDtype
 from ontogeny.activations.plan import AppendedRows, RowIndex, StreamPlan, columns_of
-from ontogeny.activations.scaling import NormSummary, compute_norm_summary, compute_scales
 from ontogeny.activations.shards import META, ShardWriter, SourceShards
-from ontogeny.activations.stream import ActivationStore, StreamCounts
+from ontogeny.activations.stored import StoredRows, check_appended
 from ontogeny.errors import StoreError
 from ontogeny.types import Source
 from ontogeny.workspace import read_json, write_json
@@ -21,7 +20,7 @@ from ontogeny.workspace import read_json, write_json
 ROWS = "rows.json"
 
 
-class ShardedStore(ShuffledStream, ActivationStore):
+class ShardedStore(StoredRows):
     """Several sources of one token stream on disk; batches, scales and any rows of them.
 
     Open one with `open_stream` (harvested along a plan) or `ShardedStore.create` (the user's own tensors, appended).
@@ -47,7 +46,6 @@ class ShardedStore(ShuffledStream, ActivationStore):
         self.sources: tuple[Source, ...] = tuple(source.meta.source for source in shards)
         self.d_model = widths.pop()
         self.high_norm_multiple, self.drop_high_norm = high_norm_multiple, drop_high_norm
-        self._summary: NormSummary | None = None
 
     @classmethod
     def create(
@@ -74,37 +72,13 @@ class ShardedStore(ShuffledStream, ActivationStore):
         """Shards of each source."""
         return len(self.index.counts)
 
-    @property
-    def summary(self) -> NormSummary:
-        """Norms of all rows and who is kept; reads the norms (4 bytes a row and source) the first time."""
-        if self._summary is None:
-            norms = [np.stack([source.read_norms(shard) for source in self.shards]) for shard in range(self.n_shards)]
-            self._summary = compute_norm_summary(
-                norms or [np.empty((len(self.shards), 0), dtype=np.float32)],
-                [self.index.keep(shard) for shard in range(self.n_shards)] or [np.empty(0, dtype=bool)],
-                multiple=self.high_norm_multiple,
-                drop_high_norm=self.drop_high_norm,
-            )
-        return self._summary
+    def read_norms(self) -> list[Float[np.ndarray, "source token"]]:
+        """The norms of all rows, shard by shard: 4 bytes a row and source are read."""
+        return [np.stack([source.read_norms(shard) for source in self.shards]) for shard in range(self.n_shards)]
 
-    @property
-    def n_rows(self) -> int:
-        """Rows that one epoch delivers."""
-        return int(self.summary.kept_counts.sum())
-
-    @property
-    def counts(self) -> StreamCounts:
-        """Rows written, kept and of high norm."""
-        return StreamCounts(int(self.index.counts.sum()), self.n_rows, self.summary.high_norm)
-
-    @property
-    def scales(self) -> Float[Tensor, "source"]:
-        """sqrt(d_model) / mean norm over the kept training rows; StoreError on a held-out stream, which has none."""
-        if self.index.split == "held_out":
-            raise StoreError(
-                "scales come from training rows only; take them from the training stream or the dictionary."
-            )
-        return compute_scales(self.summary.mean_norm, self.d_model)
+    def keep_masks(self) -> list[np.ndarray]:
+        """Which rows the corpus keeps, shard by shard."""
+        return [self.index.keep(shard) for shard in range(self.n_shards)]
 
     def load_block(self, shards: Sequence[int]) -> Block:
         """Read shards."""
@@ -118,10 +92,8 @@ class ShardedStore(ShuffledStream, ActivationStore):
 
     def read_rows(self, rows: Int[np.ndarray, "token"]) -> Float[Tensor, "token source d_model"]:
         """The rows at these places in written order, kept or not; StoreError out of range."""
+        self.check_rows(rows)
         ends = np.cumsum(self.index.counts)
-        total = int(ends[-1]) if len(ends) else 0
-        if len(rows) and not (rows.min() >= 0 and rows.max() < total):
-            raise StoreError(f"row {int(rows.max())} is asked for and the store has rows 0 to {total - 1}.")
         shard_of = np.searchsorted(ends, rows, side="right")
         out = torch.empty(len(rows), len(self.shards), self.d_model)
         for shard in np.unique(shard_of):
@@ -174,14 +146,6 @@ class OrderedStore(ShardedStore):
         assert isinstance(self.index, StreamPlan)
         lengths = np.concatenate([self.index.occupied(shard).sum(axis=1) for shard in range(self.n_shards)])
         return np.cumsum(lengths) - lengths
-
-
-def check_appended(x: Tensor, n_sources: int, d_model: int) -> None:
-    """StoreError where appended rows have the wrong shape or are not finite."""
-    if tuple(x.shape[1:]) != (n_sources, d_model):
-        raise StoreError(f"rows of shape {tuple(x.shape[1:])} do not fit a store of {n_sources} sources x {d_model}.")
-    if not torch.isfinite(x).all():
-        raise StoreError("the rows to append hold NaN or infinity; clean them first.")
 
 
 def open_stream(
