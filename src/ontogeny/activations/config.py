@@ -2,9 +2,9 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
-from ontogeny.config import Config, Immaterial
+from ontogeny.config import Added, Config, Immaterial
 from ontogeny.types import HookPoint
 
 StoredDtype = Literal["bfloat16", "float32", "int8"]
@@ -34,6 +34,10 @@ class ActivationsConfig(Config):
     drop_high_norm: bool = False
     """Leave rows that are high-norm in any source out of training; they stay on disk and are counted either way."""
 
+    difference: Annotated[list[str] | None, Added] = Field(default=None, min_length=2, max_length=2)
+    """Two snapshots' labels, for example ["base", "chat"]: what is learned is the second's activations less the
+    first's, a stream of one source a hook point; nothing more is stored."""
+
     seed: int = Field(default=0, ge=0)
     """Seed of the written order of tokens."""
 
@@ -60,6 +64,14 @@ class ActivationsConfig(Config):
         if twice:
             raise ValueError(f"hook point {twice[0]} is given twice")
         return canonical
+
+    @model_validator(mode="after")
+    def _stored(self) -> "ActivationsConfig":
+        if self.difference is not None and self.store == "live":
+            raise ValueError("difference needs stored activations; set store to 'sharded' or 'memory'")
+        if self.difference is not None and self.difference[0] == self.difference[1]:
+            raise ValueError(f"difference names {self.difference[0]!r} twice; name two snapshots")
+        return self
 
 
 def compute_dtype_of(config: ActivationsConfig) -> Literal["float32", "bfloat16"]:

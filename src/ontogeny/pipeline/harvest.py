@@ -6,6 +6,7 @@ from functools import cached_property, partial
 from typing import Any, Literal, cast
 
 from ontogeny.activations.config import ActivationsConfig, compute_dtype_of, source_identity
+from ontogeny.activations.difference import open_difference
 from ontogeny.activations.harvest import ReadableModel, harvest_source
 from ontogeny.activations.live import LiveStream
 from ontogeny.activations.memory import MemoryWriter, memory_store
@@ -65,7 +66,8 @@ class Harvest:
         """What of `[activations]` changes the batches but no byte on disk."""
         keys = ("pool_shards", "high_norm_multiple", "drop_high_norm")
         store = "shards" if self.config.store == "sharded" else self.config.store
-        return {"store": store, **{key: getattr(self.config, key) for key in keys}}
+        identity = {"store": store, **{key: getattr(self.config, key) for key in keys}}
+        return identity if self.config.difference is None else identity | {"difference": self.config.difference}
 
 
 def harvest(run: Run, verify: bool = False) -> Harvest:
@@ -80,16 +82,18 @@ def harvest(run: Run, verify: bool = False) -> Harvest:
     _check_length(run, series)
     corpus, text = open_text(run, series)
     stage = _Stage(run, config, series, corpus, text, verify)
-    held_out = open_stream(
+    stored = open_stream(
         [artifact.path for artifact in stage.shards("held_out").values()],
         stage.plan("held_out"),
         high_norm_multiple=config.high_norm_multiple,
         drop_high_norm=config.drop_high_norm,
     )
+    held_out = stored if config.difference is None else open_difference(stored, *config.difference)
     assert isinstance(held_out, OrderedStore), "the held-out plan is ordered"
     held_out_inputs = {f"held_out {name}": each.id for name, each in stage.shards("held_out").items()}
     inputs = stage.training_inputs()
-    return Harvest(series, corpus, config, stage.sources, stage.open_training, held_out, inputs, held_out_inputs)
+    sources = stage.sources if config.difference is None else held_out.sources
+    return Harvest(series, corpus, config, sources, stage.open_training, held_out, inputs, held_out_inputs)
 
 
 @dataclass
@@ -130,7 +134,13 @@ class _Stage:
         return {"corpus": self.text.id, **{name: each.id for name, each in self.shards("held_out").items()}}
 
     def open_training(self) -> ActivationStream:
-        """The training stream of the configured store."""
+        """The training stream of the configured store, or the difference of two of its snapshots."""
+        stream = self._open_training()
+        if self.config.difference is None:
+            return stream
+        return open_difference(stream, *self.config.difference)
+
+    def _open_training(self) -> ActivationStream:
         if self.config.store == "memory":
             return self._open_memory()
         if self.config.store == "live":

@@ -112,7 +112,8 @@ def _evaluate(run: Run, harvested: Harvest, dictionary: Artifact) -> Artifact:
         config,
         corpus=harvested.corpus,
         training=harvested.training if harvested.rereadable else None,
-        splice=splice if config.splice else None,
+        # A difference is no snapshot's own activation: there is no model to put its reconstruction into.
+        splice=splice if config.splice and harvested.config.difference is None else None,
         device=run.device,
     )
     save_result(result, draft.path)
