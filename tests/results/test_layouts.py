@@ -6,7 +6,8 @@ import numpy as np
 import pyarrow as pa
 
 from ontogeny.results import Column, Result, Table, View, save_result
-from ontogeny.results.layouts import INTERVAL, MOST_CURVES, MOST_POINTS, compute_picture
+from ontogeny.results.axes import INTERVAL
+from ontogeny.results.layouts import MOST_CURVES, MOST_POINTS, compute_picture
 from ontogeny.results.pictures import Picture, order_names
 from ontogeny.results.reader import ResultReader
 

@@ -44,13 +44,13 @@ def _facts(workspace: Workspace, artifact: Artifact) -> list[tuple[str, str]]:
     """When, from what, with which settings."""
     manifest = artifact.manifest
     known = {each.id: each for each in workspace.artifacts()}
+    stores = [role for role, identity in artifact.inputs.items() if _is_store(known.get(identity))]
     rests_on = [
         f"{role} {identity}" + (f" ({known[identity].title})" if identity in known and known[identity].title else "")
         for role, identity in artifact.inputs.items()
-        if not role.startswith("activations")
+        if role not in stores
     ]
-    stores = len(artifact.inputs) - len(rests_on)
-    rests_on += [f"{stores} store{'s' if stores > 1 else ''} of activations"] if stores else []
+    rests_on += [f"{len(stores)} store{'s' if len(stores) > 1 else ''} of activations"] if stores else []
     made = str(manifest.get("created", ""))[:16].replace("T", " ")
     seconds = manifest.get("seconds")
     made += f" in {seconds:.3g} s" if isinstance(seconds, int | float) else ""
@@ -62,9 +62,21 @@ def _facts(workspace: Workspace, artifact: Artifact) -> list[tuple[str, str]]:
     return [(heading, text) for heading, text in facts if text]
 
 
+def _is_store(artifact: Artifact | None) -> bool:
+    return artifact is not None and artifact.kind == "activations"
+
+
 def _print_numbers(summary: dict[str, Any], console: Console) -> None:
     """The summary, each number with its standard error or interval where it has one."""
-    numbers = dict(flatten(summary))
+    told = dict(flatten(summary))
+    numbers = {key: value for key, value in told.items() if not isinstance(value, list)}
+    for key, value in told.items():
+        if isinstance(value, list) and value:
+            long = any(len(str(each)) > WIDEST_CELL for each in value)
+            text = (
+                "\n".join(f"• {format_value(each)}" for each in value) if long else ", ".join(map(format_value, value))
+            )
+            console.print(f"\n{escape(text)}" if long else f"[dim]{escape(key)}[/dim]  {escape(text)}", highlight=False)
     shown = [key for key in numbers if not _is_uncertainty(key, numbers)]
     if not shown:
         return

@@ -168,10 +168,18 @@ def _scale(axes: "Axes", side: str, axis: Axis, log_time: bool) -> None:
         words = f"{words}, log(1 + t)"
     elif axis.kind == "log":
         getattr(axes, f"set_{side}scale")("log")
-        getattr(axes, f"{side}axis").set_major_formatter(lambda value, _: f"{value:g}")  # math text is off
+        _write_plainly(getattr(axes, f"{side}axis"))
     elif axis.kind == "category":
         _name_places(axes, side, axis.ticks)
     getattr(axes, f"set_{side}label")(words)
+
+
+def _write_plainly(axis: Any) -> None:
+    """Numbers of a logarithmic axis without math text, which is off; those between powers only on a short axis."""
+    low, high = axis.get_view_interval()
+    axis.set_major_formatter(lambda value, _: f"{value:g}")
+    short = high < 30 * low
+    axis.set_minor_formatter(lambda value, _: f"{value:g}" if short and f"{value:e}"[0] in "25" else "")
 
 
 def _name_places(axes: "Axes", side: str, names: Sequence[str]) -> None:
@@ -191,10 +199,8 @@ def _draw_cells(axes: "Axes", picture: Picture) -> None:
     if not picture.cells.size:
         axes.set_axis_off()
         return
-    finite = picture.cells[np.isfinite(picture.cells)]
-    signed = bool(len(finite)) and finite.min() < 0 < finite.max()
-    reach = float(np.abs(finite).max()) if len(finite) else 1.0
-    low, high = (-reach, reach) if signed else (float(finite.min(initial=0.0)), float(finite.max(initial=0.0)))
+    low, high = picture.limits
+    signed = low == -high
     colours = LinearSegmentedColormap.from_list("ontogeny", DIVERGING if signed else SEQUENTIAL)
     axes.set_facecolor("#e6e6e6")  # seen where a value is missing
     shown = np.ma.masked_invalid(picture.cells)

@@ -1,40 +1,36 @@
 """From a declared view and a result on disk to a picture: grouping, binning, thinning, intervals, and notes on each."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from ontogeny.results.pictures import Axis, AxisKind, Curve, Picture, TextLine, describe_column, order_names
+from ontogeny.results.axes import (
+    Notes,
+    compute_interval,
+    compute_numbers,
+    compute_places,
+    group_rows,
+    is_progression,
+    is_text,
+    make_axis,
+)
+from ontogeny.results.pictures import Axis, Curve, Picture, TextLine, describe_column, order_names
 from ontogeny.results.reader import LATENT, ResultReader
 from ontogeny.results.tables import View
 
-TIME_COLUMNS = ("step", "tokens", "onset_step", "peak_step")
 MOST_ROWS = 4_000_000
 MOST_POINTS = 3_000
 MOST_CURVES = 40
 MOST_LINES = 24
 MOST_CELLS = 256
 BINS = 40
-INTERVAL = 1.96  # standard errors on either side of an estimate: 95 % where it is normal
-
-
-@dataclass
-class _Notes:
-    """What a reader must know about a picture, in the order it was found."""
-
-    lines: list[str] = field(default_factory=list)
-
-    def add(self, line: str) -> None:
-        if line not in self.lines:
-            self.lines.append(line)
 
 
 def compute_picture(view: View, reader: ResultReader, order: Sequence[str] = ()) -> Picture:
     """Lay out a view's numbers; `order` is the order of names (sources) along a category axis, where it is known."""
-    notes = _Notes()
+    notes = Notes()
     if view.kind == "table":
         return _table_picture(view, reader, notes)
     if view.kind == "tokens":
@@ -56,72 +52,16 @@ def _needed(view: View, reader: ResultReader) -> set[str]:
     return view.column_names() | (ends & set(reader.column_names(view.table)))
 
 
-def _axis(reader: ResultReader, view: View, name: str, log: bool, ticks: tuple[str, ...] = ()) -> Axis:
-    column = next(each for each in reader.columns(view.table) if each.name == name)
-    kind: AxisKind = "category" if ticks else "time" if name in TIME_COLUMNS else "log" if log else "linear"
-    return Axis(describe_column(column), kind, ticks)
-
-
-def _numbers(data: pa.Table, name: str) -> np.ndarray:
-    """A column as float64, null as NaN."""
-    return np.asarray(data.column(name).cast(pa.float64()).to_numpy(zero_copy_only=False), dtype=np.float64)
-
-
-def _is_text(data: pa.Table, name: str) -> bool:
-    kind = data.schema.field(name).type
-    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_dictionary(kind)
-
-
-def _places(data: pa.Table, name: str, order: Sequence[str]) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Values along an axis, and the names of places where the column is text."""
-    if not _is_text(data, name):
-        return _numbers(data, name), ()
-    words = ["" if word is None else str(word) for word in data.column(name).to_pylist()]
-    ticks = order_names(words, order)
-    place = {word: index for index, word in enumerate(ticks)}
-    return np.array([place[word] for word in words], dtype=np.float64), tuple(ticks)
-
-
-def _groups(data: pa.Table, name: str | None, order: Sequence[str]) -> list[tuple[str, np.ndarray]]:
-    """Label and rows of each group; one group of everything without a column."""
-    if name is None:
-        return [("", np.arange(data.num_rows))]
-    words = data.column(name).to_pylist()
-    labels = ["" if word is None else f"{word:g}" if isinstance(word, float) else str(word) for word in words]
-    distinct, codes = np.unique(np.array(labels, dtype=object), return_inverse=True)
-    rows = dict(zip(distinct, np.split(np.argsort(codes, kind="stable"), np.cumsum(np.bincount(codes))[:-1])))
-    return [(label, rows[label]) for label in order_names(labels, order)] if labels else []
-
-
-def _is_progression(data: pa.Table, name: str | None, labels: Sequence[str], order: Sequence[str]) -> bool:
-    """Whether groups are moments of training (sources in order, steps), and so want sequential colours."""
-    if name is None or len(labels) < 2:
-        return False
-    return name in ("source", "other", "probe", *TIME_COLUMNS) or (bool(order) and set(labels) <= set(order))
-
-
-def _interval(data: pa.Table, view: View, name: str) -> tuple[np.ndarray, np.ndarray] | None:
-    """The ends of y's interval: `<y>_low` and `<y>_high` where they are there, else 1.96 standard errors."""
-    known = data.schema.names
-    if f"{name}_low" in known and f"{name}_high" in known:
-        return _numbers(data, f"{name}_low"), _numbers(data, f"{name}_high")
-    error = view.error if view.error is not None and name == view.y[0] else f"{name}_se"
-    if error not in known:
-        return None
-    y, spread = _numbers(data, name), INTERVAL * _numbers(data, error)
-    return y - spread, y + spread
-
-
-def _curve_picture(view: View, reader: ResultReader, data: pa.Table, order: Sequence[str], notes: _Notes) -> Picture:
+def _curve_picture(view: View, reader: ResultReader, data: pa.Table, order: Sequence[str], notes: Notes) -> Picture:
     assert view.x is not None and view.y, f"view {view.title!r} needs x and y"
-    x, ticks = _places(data, view.x, order)
-    groups = _groups(data, view.group, order)
+    x, ticks = compute_places(data, view.x, order)
+    groups = group_rows(data, view.group, order)
     if view.kind == "line" and len(groups) > MOST_CURVES:
         notes.add(f"{MOST_CURVES} of {len(groups):,} lines, evenly chosen")
         groups = [groups[index] for index in np.linspace(0, len(groups) - 1, MOST_CURVES).astype(int)]
     curves: list[Curve] = []
     for name in view.y:
-        y, ends = _numbers(data, name), _interval(data, view, name)
+        y, ends = compute_numbers(data, name), compute_interval(data, view, name)
         for label, rows in groups:
             parts = [part for part in (label, name.replace("_", " ") if len(view.y) > 1 else "") if part]
             whole = Curve(
@@ -131,22 +71,22 @@ def _curve_picture(view: View, reader: ResultReader, data: pa.Table, order: Sequ
     if any(curve.low is not None for curve in curves):
         notes.add("bands and bars are 95 % intervals")
     labels = [label for label, _ in groups]
-    y_axis = _axis(reader, view, view.y[0], view.log_y)
+    y_axis = make_axis(reader, view, view.y[0], view.log_y)
     if len(view.y) > 1:
         units = {column.unit for column in reader.columns(view.table) if column.name in view.y} - {"1"}
         y_axis = Axis(", ".join(sorted(units)), y_axis.kind)
     return Picture(
         view.kind,
         view.title,
-        _axis(reader, view, view.x, view.log_x, ticks),
+        make_axis(reader, view, view.x, view.log_x, ticks),
         y_axis,
         tuple(curves),
-        ordered=len(view.y) == 1 and _is_progression(data, view.group, labels, order),
+        ordered=len(view.y) == 1 and is_progression(data, view.group, labels, order),
         notes=tuple(notes.lines),
     )
 
 
-def _line(curve: Curve, notes: _Notes) -> Curve:
+def _line(curve: Curve, notes: Notes) -> Curve:
     """A curve in order of x; several rows at one x become their median, with the band that holds the middle 80 %."""
     by_x = np.argsort(curve.x, kind="stable")
     by_x = by_x[np.isfinite(curve.x[by_x])]
@@ -163,7 +103,7 @@ def _line(curve: Curve, notes: _Notes) -> Curve:
     return Curve(curve.label, distinct, middle, low, high)
 
 
-def _thin(curve: Curve, n_groups: int, notes: _Notes) -> Curve:
+def _thin(curve: Curve, n_groups: int, notes: Notes) -> Curve:
     """The points of a scatter: those that have both numbers, and not more than an eye can tell apart."""
     kept = np.flatnonzero(np.isfinite(curve.x) & np.isfinite(curve.y))
     most = max(MOST_POINTS // n_groups, 50)
@@ -174,13 +114,11 @@ def _thin(curve: Curve, n_groups: int, notes: _Notes) -> Curve:
     return Curve(curve.label, curve.x[kept], curve.y[kept], low, high)
 
 
-def _histogram_picture(
-    view: View, reader: ResultReader, data: pa.Table, order: Sequence[str], notes: _Notes
-) -> Picture:
+def _histogram_picture(view: View, reader: ResultReader, data: pa.Table, order: Sequence[str], notes: Notes) -> Picture:
     """Counts of x's values in equal bins; with y, the table is a histogram already: x left edges, y counts."""
     assert view.x is not None, f"view {view.title!r} needs x"
-    values, ticks = _places(data, view.x, order)
-    groups = _groups(data, view.group, order)
+    values, ticks = compute_places(data, view.x, order)
+    groups = group_rows(data, view.group, order)
     if len(groups) > MOST_CURVES:
         notes.add(f"{MOST_CURVES} of {len(groups):,} groups, evenly chosen")
         groups = [groups[index] for index in np.linspace(0, len(groups) - 1, MOST_CURVES).astype(int)]
@@ -190,7 +128,7 @@ def _histogram_picture(
         if view.y:
             placed = rows[np.isfinite(values[rows])]
             left, inverse = np.unique(values[placed], return_inverse=True)
-            weights = np.nan_to_num(_numbers(data, view.y[0])[placed])
+            weights = np.nan_to_num(compute_numbers(data, view.y[0])[placed])
             counts = np.bincount(inverse, weights=weights, minlength=len(left))
             width = np.diff(left).min() if len(left) > 1 else 1.0
             x = np.append(left, left[-1] + width) if len(left) else np.zeros(0)
@@ -202,9 +140,9 @@ def _histogram_picture(
             if len(finite) < len(rows):
                 notes.add(f"{len(rows) - len(finite):,} rows without a value are left out")
         curves.append(Curve(label, x, counts.astype(np.float64)))
-    y = _axis(reader, view, view.y[0], view.log_y) if view.y else Axis("rows", "log" if view.log_y else "linear")
+    y = make_axis(reader, view, view.y[0], view.log_y) if view.y else Axis("rows", "log" if view.log_y else "linear")
     # The bins of names lie around the names' places.
-    x_axis = _axis(reader, view, view.x, view.log_x, ticks)
+    x_axis = make_axis(reader, view, view.x, view.log_x, ticks)
     labels = [label for label, _ in groups]
     return Picture(
         "histogram",
@@ -212,7 +150,7 @@ def _histogram_picture(
         x_axis if ticks or x_axis.kind != "time" else Axis(x_axis.label),
         y,
         tuple(curves),
-        ordered=_is_progression(data, view.group, labels, order),
+        ordered=is_progression(data, view.group, labels, order),
         notes=tuple(notes.lines),
     )
 
@@ -232,20 +170,20 @@ def _edges(values: np.ndarray, named: bool, log: bool, wanted: bool) -> np.ndarr
     return np.geomspace(low, high, BINS + 1) if log else np.linspace(low, high, BINS + 1)
 
 
-def _heatmap_picture(view: View, reader: ResultReader, data: pa.Table, order: Sequence[str], notes: _Notes) -> Picture:
+def _heatmap_picture(view: View, reader: ResultReader, data: pa.Table, order: Sequence[str], notes: Notes) -> Picture:
     """Cells [y x] of `value`; several rows a cell become their mean, so that a picture of many latents is one map."""
     assert view.x is not None and view.y and view.value is not None, f"view {view.title!r} needs x, y and value"
     sides = []
     for name in (view.x, view.y[0]):
         words = ["" if word is None else str(word) for word in data.column(name).to_pylist()]
-        names = order_names(words, order) if _is_text(data, name) else sorted({*words} - {""}, key=float)
+        names = order_names(words, order) if is_text(data, name) else sorted({*words} - {""}, key=float)
         if len(names) > MOST_CELLS:
             notes.add(f"{MOST_CELLS} of {len(names):,} values of {name}, evenly chosen")
             names = [names[index] for index in np.linspace(0, len(names) - 1, MOST_CELLS).astype(int)]
         place = {word: index for index, word in enumerate(names)}
         sides.append((names, np.array([place.get(word, -1) for word in words], dtype=np.int64)))
     (columns, x), (rows, y) = sides
-    value = _numbers(data, view.value)
+    value = compute_numbers(data, view.value)
     kept = (x >= 0) & (y >= 0) & np.isfinite(value)
     cell = y[kept] * len(columns) + x[kept]
     counts = np.bincount(cell, minlength=len(rows) * len(columns))
@@ -253,19 +191,39 @@ def _heatmap_picture(view: View, reader: ResultReader, data: pa.Table, order: Se
     if counts.max(initial=0) > 1:
         notes.add("several rows a cell: their mean")
     cells = np.where(counts > 0, sums / np.maximum(counts, 1), np.nan).reshape(len(rows), len(columns))
+    limits = _limits(cells, notes)
     label = describe_column(next(each for each in reader.columns(view.table) if each.name == view.value))
     return Picture(
         "heatmap",
         view.title,
-        _axis(reader, view, view.x, False, tuple(columns)),
-        _axis(reader, view, view.y[0], False, tuple(rows)),
+        make_axis(reader, view, view.x, False, tuple(columns)),
+        make_axis(reader, view, view.y[0], False, tuple(rows)),
         (Curve(label, np.zeros(0), np.zeros(0)),),
         cells=cells,
+        limits=limits,
         notes=tuple(notes.lines),
     )
 
 
-def _token_picture(view: View, reader: ResultReader, notes: _Notes) -> Picture:
+def _limits(cells: np.ndarray, notes: Notes) -> tuple[float, float]:
+    """Where the colours of cells end: from 0 to the largest, or as far below 0 as above it where both signs occur.
+
+    A few cells far beyond the others do not make these all one colour: colours then end at the 98th percentile.
+    """
+    finite = cells[np.isfinite(cells)]
+    if not len(finite):
+        return 0.0, 1.0
+    size = np.abs(finite)
+    reach, usual = float(size.max()), float(np.quantile(size, 0.98))
+    if 0 < 2 * usual < reach:
+        notes.add(f"colours end at {usual:.3g}, which 2 % of the cells lie beyond")
+        reach = usual
+    if finite.min() < 0 < finite.max():
+        return -reach, reach
+    return (-reach, 0.0) if finite.max() <= 0 and finite.min() < 0 else (0.0, reach or 1.0)
+
+
+def _token_picture(view: View, reader: ResultReader, notes: Notes) -> Picture:
     """Lines of text: `x` is a text, or a list of tokens with `value` a list of as many strengths."""
     assert view.x is not None, f"view {view.title!r} needs x"
     n_rows = reader.n_rows(view.table)
@@ -292,7 +250,7 @@ def _token_picture(view: View, reader: ResultReader, notes: _Notes) -> Picture:
     return Picture("tokens", view.title, Axis(""), Axis(""), lines=tuple(lines), notes=tuple(notes.lines))
 
 
-def _table_picture(view: View, reader: ResultReader, notes: _Notes) -> Picture:
+def _table_picture(view: View, reader: ResultReader, notes: Notes) -> Picture:
     wanted = [name for name in (view.x, view.group, *view.y, view.value, view.error) if name is not None]
     columns = tuple(each for each in reader.columns(view.table) if not wanted or each.name in wanted)
     rows = reader.head(view.table, MOST_LINES)

@@ -49,8 +49,9 @@ class Picture:
     """A view with its numbers.
 
     `curves` belong to line, scatter and histogram (x is the left edge of a bin, the last one is the right edge of all),
-    `cells` [y x] to heatmap, `lines` to tokens, `rows` to table. `ordered`: the curves are steps of one progression and
-    want sequential colours. `notes` say what was left out or added up.
+    `lines` to tokens, `rows` to table, `cells` [y x] to heatmap, with the `limits` of their colours, equal on both
+    sides of 0 where cells have a sign. `ordered`: the curves are steps of one progression and want sequential colours.
+    `notes` say what was left out or added up.
     """
 
     kind: ViewKind
@@ -59,6 +60,7 @@ class Picture:
     y: Axis
     curves: tuple[Curve, ...] = ()
     cells: np.ndarray | None = None
+    limits: tuple[float, float] = (0.0, 1.0)
     lines: tuple[TextLine, ...] = ()
     columns: tuple[Column, ...] = ()
     rows: tuple[dict[str, Any], ...] = ()

@@ -61,10 +61,12 @@ function textOf(card, example, largest) {
   return line;
 }
 
+const KINDS = { top: "strongest", bin: "quantile bin", level: "level of the largest", control: "controls: not active" };
+
 function exampleGroups(card) {
   const groups = new Map();
   for (const example of card.examples) {
-    const name = example.kind === "bin" ? `quantile bin ${example.bin}` : example.kind === "top" ? "strongest" : example.kind === "control" ? "controls (not active)" : example.kind;
+    const name = (KINDS[example.kind] || example.kind) + (example.bin === null ? "" : ` ${example.bin + 1}`);
     if (!groups.has(name)) groups.set(name, []);
     groups.get(name).push(example);
   }
@@ -119,7 +121,7 @@ function logitsOf(card) {
 function directionsOf(card) {
   if (!card.directions) return lack("directions", "directions");
   const axis = { label: "", kind: "category", ticks: report.sources };
-  return pictureOf({ kind: "heatmap", title: "Direction: cosine of decoders, snapshot by snapshot", x: axis, y: axis, cells: card.directions, curves: [{ label: "cosine" }], notes: [] }, { width: 460, height: 340 });
+  return pictureOf({ kind: "heatmap", title: "Direction: cosine of decoders, snapshot by snapshot", x: axis, y: axis, cells: card.directions, limits: card.directions.flat().some((value) => value < -0.01) ? [-1, 1] : [0, 1], curves: [{ label: "cosine" }], notes: [] }, { width: 460, height: 340 });
 }
 
 function histogramOf(card) {

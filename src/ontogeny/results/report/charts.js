@@ -31,10 +31,15 @@ function makeScale(axis, values, pad) {
   let ticks;
   if (log || time) {
     ticks = time ? [0] : [];
-    for (let power = Math.max(Math.floor(low), -12); power <= high + 1e-9; power += Math.max(1, Math.ceil((high - low) / 6))) ticks.push(10 ** power);
+    const between = high - low < 1.5 ? [1, 2, 5] : [1], every = Math.max(1, Math.ceil((high - low) / 6));
+    for (let power = Math.max(Math.floor(low), -12); power <= high + 1e-9; power += every) ticks.push(...between.map((each) => each * 10 ** power));
     ticks = ticks.filter((tick) => place(tick) >= -1e-9 && place(tick) <= 1 + 1e-9);
     if (ticks.length < 2) ticks = [...new Set([...kept].sort((a, b) => a - b).filter((_, index, all) => index === 0 || index === all.length - 1))];
-  } else ticks = niceTicks(low, high, 5);
+  } else {
+    ticks = niceTicks(low, high, 5);
+    const digits = ticks.length > 1 ? Math.max(0, -Math.floor(Math.log10(ticks[1] - ticks[0]) + 1e-9)) : 0;
+    if (high < 1000 && digits < 5) return { place, ticks: ticks.map((value) => ({ value, label: value.toFixed(digits) })) };
+  }
   return { place, ticks: ticks.map((value) => ({ value, label: shortNumber(value) })) };
 }
 
@@ -110,9 +115,7 @@ function drawCurves(picture, size) {
 
 function drawCells(picture, size) {
   const rows = picture.cells || [], names = picture.x.ticks, others = picture.y.ticks;
-  const finite = rows.flat().filter((value) => value !== null);
-  const signed = finite.some((value) => value < 0) && finite.some((value) => value > 0);
-  const reach = Math.max(...finite.map(Math.abs), 1e-12), low = signed ? -reach : Math.min(...finite, 0), high = signed ? reach : Math.max(...finite, 1e-12);
+  const [low, high] = picture.limits, signed = low === -high;
   const room = roomOf(picture), { X, Y, axes } = frame(picture, size, [], []);
   const wide = Math.abs(X(1) - X(0)) || size.width - room.left - room.right, tall = Math.abs(Y(1) - Y(0)) || size.height - room.top - room.bottom;
   const colours = signed ? report.colours.diverging : report.colours.sequential, points = [];

@@ -89,7 +89,8 @@ function drawSummaries() {
   const drawable = (picture) => picture.kind !== "tokens" && picture.kind !== "table";
   at("summaries").append(...report.results.filter((result) => result.summary.length || result.pictures.some(drawable)).map((result) => el("section", { class: "summary" },
     el("h2", {}, words(result.kind), " ", el("small", {}, `${result.id} · ${result.made}`)),
-    result.summary.length ? el("dl", {}, result.summary.map(([name, text]) => el("div", {}, el("dt", {}, words(name).replaceAll(".", " · ")), el("dd", {}, el("bdi", {}, text))))) : null,
+    result.summary.filter(([, text]) => Array.isArray(text)).map(([name, texts]) => el("ul", { title: words(name), class: texts.some((text) => text.length > 30) ? "said" : "said short" }, texts.map((text) => el("li", {}, el("bdi", {}, text))))),
+    el("dl", {}, result.summary.filter(([, text]) => !Array.isArray(text)).map(([name, text]) => el("div", {}, el("dt", {}, words(name).replaceAll(".", " · ")), el("dd", {}, el("bdi", {}, text))))),
     el("div", { class: "grid few" }, result.pictures.filter(drawable).slice(0, 3).map((picture) => pictureOf(picture, { width: 420, height: 250 }))))));
   const asked = Object.entries(report.missing).map(([part, analysis]) => `${analysis} (${words(part)})`);
   if (asked.length) at("summaries").append(el("p", { class: "empty" }, `Not made yet: ${asked.join(", ")}. Add them under [analyses] and run `, el("code", {}, "ontogeny analyze"), "; then write this report again."));

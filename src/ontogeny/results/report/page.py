@@ -169,12 +169,14 @@ def _result(artifact: Artifact, reader: ResultReader, sources: Sequence[str], ch
     }
 
 
-def _flat(summary: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
-    """The numbers of a summary by dotted names, with their standard errors."""
-    found: list[tuple[str, str]] = []
+def _flat(summary: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str | list[str]]]:
+    """The numbers of a summary by dotted names, with their standard errors; several texts stay several."""
+    found: list[tuple[str, str | list[str]]] = []
     for name, value in summary.items():
         if isinstance(value, dict):
             found += _flat(value, f"{prefix}{name}.")
+        elif isinstance(value, list) and value and all(isinstance(each, str) for each in value):
+            found.append((escape_controls(f"{prefix}{name}"), [escape_controls(each) for each in value]))
         elif not (name.endswith("_se") and name[:-3] in summary):
             found.append((escape_controls(f"{prefix}{name}"), format_value(value, summary.get(f"{name}_se"))))
     return found
@@ -216,6 +218,7 @@ def _plain(picture: Picture) -> dict[str, Any]:
         ],
         "colours": pick_colours(len(picture.curves), picture.ordered),
         "cells": None if picture.cells is None else [_numbers(row) for row in picture.cells],
+        "limits": [round_number(limit) for limit in picture.limits],
         "lines": [
             {
                 "label": escape_controls(line.label),

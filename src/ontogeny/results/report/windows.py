@@ -9,7 +9,8 @@ import numpy as np
 
 from ontogeny.results.style import escape_controls, round_number
 
-MOST_WINDOWS = {"top": 12, "bin": 4, "control": 4}  # bin: of each bin
+MOST_WINDOWS = {"top": 12, "bin": 4, "level": 3, "control": 4}  # of each bin and level
+MOST_OTHERS = 4
 
 
 @dataclass(frozen=True)
@@ -26,15 +27,16 @@ def pack_windows(windows: Sequence[Window], sources: Sequence[str]) -> list[dict
     `values` are codes [token]. `gate` holds bits and `evidence` signed bytes, both [source token] in base64, the bytes
     in units of `unit`: to a hundredth of the window's largest evidence, which is as far as colours can be told apart.
     """
-    kinds = list(MOST_WINDOWS)
-    known = [window for window in windows if window.row["kind"] in kinds]
-    known.sort(key=lambda window: (kinds.index(window.row["kind"]), -(window.row.get("bin") or 0), _rank(window)))
+    kinds = list(dict.fromkeys([*MOST_WINDOWS, *(window.row["kind"] for window in windows)]))
+    known = sorted(
+        windows, key=lambda window: (kinds.index(window.row["kind"]), -(window.row.get("bin") or 0), _rank(window))
+    )
     taken: dict[tuple[str, int | None], int] = {}
     packed = []
     for window in known:
         place = (window.row["kind"], window.row.get("bin"))
         taken[place] = taken.get(place, 0) + 1
-        if taken[place] <= MOST_WINDOWS[window.row["kind"]]:
+        if taken[place] <= MOST_WINDOWS.get(window.row["kind"], MOST_OTHERS):
             packed.append(_pack(window, sources))
     return packed
 
