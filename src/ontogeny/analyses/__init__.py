@@ -13,10 +13,12 @@ from ontogeny.analyses.latent_scaling import LATENT_SCALING
 from ontogeny.analyses.lifetimes import LIFETIMES
 from ontogeny.analyses.meaning import MEANING
 from ontogeny.analyses.ngrams import NGRAMS
+from ontogeny.analyses.stability import STABILITY
 from ontogeny.analyses.statistics import STATISTICS
 
 ANALYSES: dict[str, Analysis] = {
-    each.name: each for each in (LIFETIMES, STATISTICS, EXAMPLES, EVOLUTION, NGRAMS, LATENT_SCALING, MEANING, BASE_CHAT)
+    each.name: each
+    for each in (LIFETIMES, STATISTICS, EXAMPLES, EVOLUTION, NGRAMS, LATENT_SCALING, MEANING, STABILITY, BASE_CHAT)
 }
 
 __all__ = ["ANALYSES", "Analysis", "AnalysisInputs"]
