@@ -114,6 +114,12 @@ class Crosscoder(nn.Module):
         """The inverse of `normalise_target`."""
         return y / self.scale_out[:, None] + self.centre_out
 
+    @property
+    def targets_are_inputs(self) -> bool:
+        """Whether what is to be written is, normalised, what is read."""
+        same = torch.equal(self.centre, self.centre_out) and torch.equal(self.scale, self.scale_out)
+        return not self.is_transcoder and same
+
     @torch.no_grad()
     def set_scales(
         self,
@@ -170,7 +176,11 @@ class Crosscoder(nn.Module):
 
         train(): the training form. eval(): the inference form, in which no token depends on the others.
         """
-        codes = self.activation(self.preactivation(self.normalise(x)))
+        return self.encode_normalised(self.normalise(x))
+
+    def encode_normalised(self, x: Float[Tensor, "token source_in d_model"]) -> Codes:
+        """The codes of normalised activations."""
+        codes = self.activation(self.preactivation(x))
         return codes if torch.is_grad_enabled() or codes.is_dense else codes.sparse()
 
     def decode(

@@ -30,8 +30,7 @@ class PassState:
         cache: CodeCacheWriter | None,
     ) -> None:
         self.path = None if folder is None else folder / STATE
-        weights = (dictionary.b_enc, dictionary.decoder_norms())
-        sums = [zlib.crc32(each.detach().float().cpu().numpy().tobytes()) for each in weights]
+        sums = [] if folder is None else _checksums(dictionary)
         self.identity = {**identity, "dictionary": sums, "riders": sorted(riders), "cache": cache is not None}
         self.riders, self.cache = riders, cache
 
@@ -66,3 +65,9 @@ class PassState:
                 {key.removeprefix(prefix): each for key, each in tensors.items() if key.startswith(prefix)}
             )
         return int(described["n_tokens"])
+
+
+def _checksums(dictionary: Crosscoder) -> list[int]:
+    """What tells one dictionary from another without reading all of its weights."""
+    weights = (dictionary.b_enc, dictionary.decoder_norms())
+    return [zlib.crc32(each.detach().float().cpu().numpy().tobytes()) for each in weights]

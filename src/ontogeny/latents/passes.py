@@ -132,13 +132,16 @@ class _BatchReader:
         assert self.columns is not None
         places = block.kept[rows]
         raw = _take(block, places).to(device)
+        x = dictionary.normalise(select_sources(raw, self.reads))
         if self.cached is None:
-            codes, columns = dictionary.encode(select_sources(raw, self.reads)), self.columns.take(places)
-        target = dictionary.normalise_target(select_sources(raw, self.writes)) if self.wanted else None
-        skipped = None
-        if self.wanted and dictionary.W_skip is not None:
-            skipped = dictionary.normalise(select_sources(raw, self.reads))
-        return LatentBatch(dictionary, codes.sparse() if codes.is_dense else codes, columns, first, target, skipped)
+            codes, columns = dictionary.encode_normalised(x), self.columns.take(places)
+        codes = codes.sparse() if codes.is_dense else codes
+        if not self.wanted:
+            return LatentBatch(dictionary, codes, columns, first)
+        # Normalising is a tenth of encoding: once is enough where both are the same.
+        same = dictionary.targets_are_inputs
+        target = x if same else dictionary.normalise_target(select_sources(raw, self.writes))
+        return LatentBatch(dictionary, codes, columns, first, target, None if dictionary.W_skip is None else x)
 
     def _load(self, shard: int) -> Block:
         if self.shard != shard or self.block is None:

@@ -1,6 +1,6 @@
 """Windows of text round chosen tokens: the tokens, a latent's codes on them, and what each source says by itself."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from ontogeny.interventions.sources import select_sources, source_positions
 from ontogeny.latents.blocks import LatentBlock
 from ontogeny.tokens.corpus import Corpus
 
-TILE = 64
+TILE = 32
 """Windows that begin in one stretch of so many places of a row are multiplied together."""
 READ_NUMBERS = 1 << 24
 """Activations read at once: 64 MiB of float32."""
@@ -64,6 +64,10 @@ class Windows:
     tokens: Int[np.ndarray, "window place"]
     ids: Int[np.ndarray, "window place"]
 
+    def take(self, chosen: Int[np.ndarray, " chosen"]) -> "Windows":
+        """Some of the windows."""
+        return Windows(*(getattr(self, field.name)[chosen] for field in fields(self)))
+
     @property
     def at(self) -> Int[np.ndarray, " window"]:
         """Which of the window's own tokens is the marked one."""
@@ -88,18 +92,19 @@ class Windows:
 
 def compute_evidence(
     dictionary: Crosscoder, store: OrderedStore, windows: Windows, latents: Int[np.ndarray, " window"]
-) -> Float[np.ndarray, "window place source"]:
+) -> Float[np.ndarray, "window source place"]:
     """(W_enc[j, s] · x̃_s) ‖W_dec[j, s]‖ of each window's latent j on its places: what each source says by itself.
 
-    x̃ is normalised. NaN outside the window, and for sources that are written but not read. One matmul for all windows
-    that begin in the same stretch of a row, with the encoders of their latents only.
+    x̃ is normalised. NaN for sources that are written but not read; what stands outside a window means nothing. One
+    matmul for all windows that begin in the same stretch of a row, with the encoders of their latents only.
     """
     device = dictionary.W_enc.device
     norms = dictionary.decoder_norms().detach().cpu().numpy()
     read = [(dictionary.sources_in.index(name), s) for s, name in enumerate(dictionary.sources_out)
             if name in dictionary.sources_in]  # fmt: skip
     positions = source_positions(store.sources, dictionary.sources_in)
-    out = np.full((*windows.inside.shape, len(dictionary.sources_out)), np.nan, dtype=np.float32)
+    shape = (len(windows.rows), len(dictionary.sources_out), windows.inside.shape[1])
+    out = np.full(shape, np.nan, dtype=np.float32)
     stretch = windows.places[:, 0] // TILE
     order = np.lexsort((stretch, windows.rows))
     rows = np.unique(windows.rows)
@@ -116,8 +121,7 @@ def compute_evidence(
                 place = int(np.searchsorted(here, windows.rows[group[0]]))
                 made = _evidence_of_group(dictionary, x[place], windows.places[group], latents[group])
                 for source_in, source in read:
-                    out[group, :, source] = made[source_in] * norms[latents[group], source, None]
-    out[~windows.inside] = np.nan
+                    out[group, source] = made[source_in] * norms[latents[group], source, None]
     return out
 
 
@@ -129,10 +133,9 @@ def _evidence_of_group(
 ) -> Float[np.ndarray, "source window place"]:
     """W_enc[j, s] · x̃_s for windows of one stretch of one row."""
     low, high = int(places.min()), int(places.max()) + 1
-    distinct, which = np.unique(latents, return_inverse=True)
-    encoders = dictionary.W_enc[torch.from_numpy(distinct).to(x.device)]
+    encoders = dictionary.W_enc[torch.from_numpy(latents).to(x.device)]
     dots = torch.bmm(x[low:high].transpose(0, 1), encoders.permute(1, 2, 0)).cpu().numpy()
-    found: Float[np.ndarray, "source window place"] = dots[:, places - low, which[:, None]]
+    found: Float[np.ndarray, "source window place"] = dots[:, places - low, np.arange(len(latents))[:, None]]
     return found
 
 

@@ -22,9 +22,9 @@ from ontogeny.latents.blocks import LatentBlock
 from ontogeny.latents.documents import Documents
 from ontogeny.latents.windows import PassPlaces, compute_evidence
 from ontogeny.results import Column, Result, Table, View
-from ontogeny.workspace import write_bytes
+from ontogeny.workspace import disk_errors
 
-BLOCK_PAIRS, BLOCK_NUMBERS = 1 << 20, 1 << 24
+BLOCK_PAIRS, BLOCK_NUMBERS = 1 << 22, 1 << 26
 """Pairs, and numbers in windows (windows x places x sources), that are worked on together."""
 
 
@@ -35,6 +35,7 @@ def make_examples(inputs: AnalysisInputs, config: ExamplesConfig) -> Result:
     documents = Documents.from_columns(codes.columns)
     places = PassPlaces.from_columns(codes.columns, inputs.corpus)
     texts = TokenTexts(inputs.series.tokenizer)
+    inputs.scratch.mkdir(parents=True, exist_ok=True)
     numbers = config.windows_a_latent * (config.before + 1 + config.after) * len(codes.sources)
     parts: list[tuple[Path, Path]] = []
     for block in codes.iter_blocks(BLOCK_PAIRS, max(1, BLOCK_NUMBERS // numbers)):
@@ -71,15 +72,19 @@ def _make_part(
     values = windows.codes(block, chosen.latents)
     named = np.asarray(places.columns.document)[chosen.tokens]
     _save(part[0], example_rows(block, chosen, windows, values, named, texts))
-    evidence = compute_evidence(inputs.dictionary, inputs.held_out, windows, block.first + chosen.latents)
-    _save(part[1], source_rows(block, chosen, windows, values, evidence, inputs.dictionary.sources_out))
+    # A token may stand in several lists of a latent; what the sources say of it is computed and kept once.
+    once = np.unique(chosen.latents << 32 | chosen.tokens, return_index=True)[1]
+    latents, windows, values = chosen.latents[once], windows.take(once), values[once]
+    evidence = compute_evidence(inputs.dictionary, inputs.held_out, windows, block.first + latents)
+    _save(part[1], source_rows(block, latents, windows, values, evidence, inputs.dictionary.sources_out))
 
 
 def _save(path: Path, batch: pa.RecordBatch) -> None:
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_file(sink, batch.schema) as writer:
+    """Straight to the file: as bytes in memory these lists would be copied twice."""
+    temporary = path.with_suffix(".tmp")
+    with disk_errors(path), pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_file(sink, batch.schema) as writer:
         writer.write_batch(batch)
-    write_bytes(path, sink.getvalue().to_pybytes())
+    temporary.replace(path)
 
 
 def _count_rows(path: Path) -> int:

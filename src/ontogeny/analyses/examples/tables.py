@@ -69,7 +69,11 @@ class TokenTexts:
 
     def of(self, ids: Int[np.ndarray, " token"]) -> pa.Array:
         """The text of every token."""
-        distinct, which = np.unique(ids, return_inverse=True)
+        # Token numbers are small: marking them in a table is several times faster than sorting them.
+        present = np.zeros(int(ids.max(initial=0)) + 1, dtype=bool)
+        present[ids] = True
+        distinct = np.flatnonzero(present)
+        which = (np.cumsum(present) - 1)[ids]
         for token in distinct.tolist():
             if token not in self.known:
                 self.known[token] = str(self.tokenizer.decode([token]))
@@ -111,29 +115,25 @@ def example_rows(
 
 def source_rows(
     block: LatentBlock,
-    chosen: Chosen,
+    latents: Int[np.ndarray, " window"],
     windows: Windows,
     values: Float[np.ndarray, "window place"],
-    evidence: Float[np.ndarray, "window place source"],
+    evidence: Float[np.ndarray, "window source place"],
     sources: Sequence[str],
 ) -> pa.RecordBatch:
-    """Rows of the table `example_sources`: every source of every example that is not the same place once more."""
+    """Rows of the table `example_sources`: every source of every window; `latents` count from the block's first."""
     n_sources = len(sources)
-    keys = np.stack([chosen.latents, windows.rows, windows.marked])
-    first = np.zeros(len(chosen.latents), dtype=bool)
-    first[np.unique(keys, axis=1, return_index=True)[1]] = True
-    latents = np.broadcast_to(chosen.latents[:, None], values.shape)
-    gates = np.stack([block.gate_at(source, latents, windows.tokens, values) for source in range(n_sources)], axis=1)
-    inside = windows.inside[first]
-    spread = np.broadcast_to(inside[:, None, :], (len(inside), n_sources, inside.shape[1]))
-    lengths = np.repeat(inside.sum(axis=1), n_sources)
+    spread = np.broadcast_to(latents[:, None], values.shape)
+    inside = np.broadcast_to(windows.inside[:, None, :], evidence.shape)
+    gates = np.stack([block.gate_at(source, spread, windows.tokens, values) for source in range(n_sources)], axis=1)
+    lengths = np.repeat(windows.inside.sum(axis=1), n_sources)
     columns = [
-        pa.array(np.repeat(block.first + chosen.latents[first], n_sources)),
-        pa.array(np.repeat(windows.rows[first].astype(np.int64), n_sources)),
-        pa.array(np.repeat(windows.marked[first].astype(np.int64), n_sources)),
-        pa.array(list(sources), pa.string()).take(pa.array(np.tile(np.arange(n_sources), len(inside)))),
-        _lists_of(lengths, pa.array(gates[first][spread])),
-        _lists_of(lengths, pa.array(evidence[first].transpose(0, 2, 1)[spread], from_pandas=True)),
+        pa.array(np.repeat(block.first + latents, n_sources)),
+        pa.array(np.repeat(windows.rows.astype(np.int64), n_sources)),
+        pa.array(np.repeat(windows.marked.astype(np.int64), n_sources)),
+        pa.array(list(sources), pa.string()).take(pa.array(np.tile(np.arange(n_sources), len(latents)))),
+        _lists_of(lengths, pa.array(gates[inside])),
+        _lists_of(lengths, pa.array(evidence[inside], from_pandas=True)),
     ]
     return pa.RecordBatch.from_arrays(columns, schema=SOURCES_SCHEMA)
 
