@@ -163,6 +163,7 @@ def compute_block_ratio(
 def compute_t(
     numerator: Float[np.ndarray, "latent block source"], square: Float[np.ndarray, "latent block 1"]
 ) -> Float[np.ndarray, "latent source"]:
-    """The t-value of a beta with this numerator: beta / se(beta); NaN where there is no standard error or it is 0."""
+    """The t-value of a beta with this numerator: beta / se(beta); infinite without spread, NaN without se."""
     ratio = compute_block_ratio(numerator, square)
-    return ratio.value / np.where(ratio.se > 0, ratio.se, np.nan)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return ratio.value / ratio.se

@@ -86,9 +86,9 @@ def judge_latents(inputs: AnalysisInputs, config: BaseChatConfig, pair: Pair) ->
 
     n_active = np.concatenate([part.n_active for part in parts])
     degrees = np.concatenate([part.n_clusters for part in parts]) - 1
-    found = np.nan_to_num(np.concatenate([part.t_reference for part in parts])) >= LEAST_T
+    found = np.nan_to_num(np.concatenate([part.t_reference for part in parts]), posinf=np.inf) >= LEAST_T
     t_error, t_reconstruction = of_other("t_error"), of_other("t_reconstruction")
-    tested = (n_active >= config.min_tokens) & found & np.isfinite(t_error) & (degrees > 0)
+    tested = (n_active >= config.min_tokens) & found & ~np.isnan(t_error) & (degrees > 0)
     q = {
         (name, above): adjust_p(compute_p(np.where(tested, t, np.nan), degrees, above=above))
         for name, t in (("error", t_error), ("reconstruction", t_reconstruction))
@@ -98,7 +98,7 @@ def judge_latents(inputs: AnalysisInputs, config: BaseChatConfig, pair: Pair) ->
     kind = classify(delta, n_active, config.only_margin)
     only = np.isin(kind, (CHAT_ONLY, BASE_ONLY)) & tested
     level = config.false_discoveries
-    rare = n_active < config.min_tokens
+    unmeasured = (n_active < config.min_tokens) | ~found
     nu_error, nu_reconstruction = of_other("nu_error", "value"), of_other("nu_reconstruction", "value")
     absent = (q["error", False] <= level) & (nu_error > -config.absent_error)
     coupled = (q["reconstruction", False] <= level) & (nu_reconstruction > -config.absent_reconstruction)
@@ -112,10 +112,10 @@ def judge_latents(inputs: AnalysisInputs, config: BaseChatConfig, pair: Pair) ->
         kind_raw=classify(delta_raw, n_active, config.only_margin),
         cosine=np.where(dead, np.nan, _cosines(inputs, pair)),
         in_chat=probe == pair.chat,
-        nu_error=np.where(rare, np.nan, nu_error),
-        nu_error_se=np.where(rare, np.nan, of_other("nu_error", "se")),
-        nu_reconstruction=np.where(rare, np.nan, nu_reconstruction),
-        nu_reconstruction_se=np.where(rare, np.nan, of_other("nu_reconstruction", "se")),
+        nu_error=np.where(unmeasured, np.nan, nu_error),
+        nu_error_se=np.where(unmeasured, np.nan, of_other("nu_error", "se")),
+        nu_reconstruction=np.where(unmeasured, np.nan, nu_reconstruction),
+        nu_reconstruction_se=np.where(unmeasured, np.nan, of_other("nu_reconstruction", "se")),
         q_absent=q["error", False],
         tested=tested,
         survives=only & absent & coupled,

@@ -43,7 +43,10 @@ def _rows(
 ) -> list[dict[str, object]]:
     parts = [scaling for name, scaling in iter_control_estimates(sums, config) if name == control]
     enough = np.concatenate(
-        [(part.n_active >= config.min_tokens) & (np.nan_to_num(part.t_reference) >= LEAST_T) for part in parts]
+        [
+            (part.n_active >= config.min_tokens) & (np.nan_to_num(part.t_reference, posinf=np.inf) >= LEAST_T)
+            for part in parts
+        ]
     )
     degrees = np.concatenate([part.n_clusters for part in parts])[:, None] - 1
     t, nu_error, nu_reconstruction = (
@@ -55,7 +58,7 @@ def _rows(
     present, absent = (adjust_p(compute_p(t, degrees, above=above)) for above in (True, False))
     rows: list[dict[str, object]] = []
     for source, name in enumerate(names):
-        seen = np.isfinite(t[:, source])
+        seen = ~np.isnan(t[:, source])
         n = int(seen.sum())
         row: dict[str, object] = {column.name: None for column in COLUMNS}
         row |= {"control": control, "source": name, "n": n}

@@ -17,6 +17,7 @@ from ontogeny.analyses.latent_scaling.verdicts import (
     Adjusted,
     Verdicts,
     decide,
+    is_found,
 )
 from ontogeny.results import Column, Table
 
@@ -25,7 +26,10 @@ RATIOS = (
     ("beta_activation_no_bias", "beta on the activation less the decoder's bias"),
     ("beta_reconstruction", "beta on the reconstruction"),
     ("beta_error", "beta on the error: what the other latents leave"),
-    ("nu_error", "beta_error in units of that at the probe's own source; 0: the latent is not there"),
+    (
+        "nu_error",
+        "beta_error in units of that at the probe's source; 0: the latent is not there; null without a clear unit",
+    ),
     ("nu_reconstruction", "beta_reconstruction in those units; high: other latents write its direction there"),
     ("nu_own", "relative_norm with its shrinkage undone, along the target's own decoder, whichever way that turned"),
 )
@@ -144,7 +148,8 @@ def _columns(
     }
     for name, _ in RATIOS:
         for column in (name, f"{name}_se"):
-            values = np.where(rare, np.nan, batch.column(column).to_numpy())
+            missing = rare | ~is_found(batch) if name.startswith("nu") else rare
+            values = np.where(missing, np.nan, batch.column(column).to_numpy())
             columns[column] = pa.array(values, from_pandas=True)
     for column in ("complete_shrinkage", "latent_decoupling", "survives"):
         columns[column] = pa.array(getattr(verdicts, column), mask=~verdicts.tested)

@@ -73,9 +73,14 @@ def is_tested(batch: pa.RecordBatch, config: LatentScalingConfig) -> Bool[np.nda
     """Where a row has a verdict by scaling."""
     enough = batch.column("n_active").to_numpy() >= config.min_tokens
     elsewhere = batch.column("source").to_numpy() != batch.column("probe").to_numpy()
-    found = np.nan_to_num(batch.column("t_reference").to_numpy(), nan=0.0) >= LEAST_T
-    tested: np.ndarray = enough & elsewhere & found & np.isfinite(batch.column("t_error").to_numpy())
+    tested: np.ndarray = enough & elsewhere & is_found(batch) & ~np.isnan(batch.column("t_error").to_numpy())
     return tested
+
+
+def is_found(batch: pa.RecordBatch) -> Bool[np.ndarray, " row"]:
+    """Where the reference's own beta is clearly above 0, so that nu has a unit."""
+    found: np.ndarray = np.nan_to_num(batch.column("t_reference").to_numpy(), nan=0.0, posinf=np.inf) >= LEAST_T
+    return found
 
 
 def decide(
@@ -121,4 +126,4 @@ def _at_home(batch: pa.RecordBatch, config: LatentScalingConfig) -> Int[np.ndarr
     """The verdict where source and probe are one: present where the latent's own beta is clearly above 0."""
     enough = batch.column("n_active").to_numpy() >= config.min_tokens
     t = batch.column("t_reference").to_numpy()
-    return np.where(enough & np.isfinite(t), np.where(t >= LEAST_T, PRESENT, UNCLEAR), UNTESTED)
+    return np.where(enough & ~np.isnan(t), np.where(t >= LEAST_T, PRESENT, UNCLEAR), UNTESTED)
