@@ -77,20 +77,21 @@ def compute_turning_points(
         return TurningPoints(np.full(n_latents, -1), nothing, nothing, nothing, nothing)
     total = weight.sum(axis=1, keepdims=True)
     share = np.divide(weight, total, out=np.zeros_like(weight, dtype=np.float64), where=total > 0)
-    gram = np.nan_to_num(cosines) * share[:, :, None] * share[:, None, :]
-    explained, cosine = _splits(gram, share)
+    pairs = (share[:, :, None] * share[:, None, :]).reshape(n_latents, -1)
+    gram = np.nan_to_num(cosines).reshape(n_latents, -1) * pairs
+    in_order = np.arange(n_sources)
+    explained, cosine = _splits(gram, share, in_order)
     best = explained.argmax(axis=1)
     rows = np.arange(n_latents)
     value = explained[rows, best]
     generator = np.random.default_rng(seed)
     reached, drawn = np.ones(n_latents), np.ones(n_latents)
     for _ in range(permutations):
-        order = generator.permutation(n_sources)
-        shuffled, _ = _splits(gram[:, order][:, :, order], share[:, order])
+        shuffled, _ = _splits(gram, share, generator.permutation(n_sources))
         reached += shuffled.max(axis=1) >= value - 1e-12
         units = generator.normal(size=(n_sources, d_model))
         units /= np.linalg.norm(units, axis=1, keepdims=True)
-        random, _ = _splits(units @ units.T * share[:, :, None] * share[:, None, :], share)
+        random, _ = _splits(pairs, share, in_order, (units @ units.T).ravel())
         drawn += random.max(axis=1) >= value - 1e-12
     pointing = (share > 0).sum(axis=1) >= 3
     return TurningPoints(
@@ -103,18 +104,27 @@ def compute_turning_points(
 
 
 def _splits(
-    gram: Float[np.ndarray, "latent source source"], share: Float[np.ndarray, "latent source"]
+    gram: Float[np.ndarray, "latent pair"],
+    share: Float[np.ndarray, "latent source"],
+    order: Int[np.ndarray, " source"],
+    factor: Float[np.ndarray, " pair"] | float = 1.0,
 ) -> tuple[Float[np.ndarray, "latent split"], Float[np.ndarray, "latent split"]]:
-    """What every contiguous split explains, and the cosine between the two means; split i starts anew at source i + 1.
+    """What every split of the sources in this order explains, and the cosine between the two means.
 
-    `gram` holds w_s w_t u_s·u_t with weights that sum to 1, so that block sums are squared lengths.
+    Split i starts anew at the order's source i + 1. `gram`, times `factor`, holds w_s w_t u_s·u_t with weights that sum
+    to 1, so that block sums are squared lengths; all blocks of all latents are one product with a table of zeros and
+    ones, and another order is another table.
     """
-    sums = gram.cumsum(axis=1).cumsum(axis=2)
-    before = np.diagonal(sums, axis1=1, axis2=2)[:, :-1]
-    whole = sums[:, -1, -1:]
-    across = sums[:, :-1, -1] - before
+    n_sources = len(order)
+    early = np.empty((n_sources, n_sources - 1))
+    early[order] = np.arange(n_sources)[:, None] <= np.arange(n_sources - 1)
+    both = (early[:, None] * early[None, :]).reshape(n_sources**2, -1)
+    one = (early[:, None] * (1 - early[None, :])).reshape(n_sources**2, -1)
+    every = np.ones((n_sources**2, 1))
+    sums = gram @ (np.concatenate([both, one, every], axis=1) * np.reshape(factor, (-1, 1)))
+    before, across, whole = np.split(sums, [n_sources - 1, 2 * (n_sources - 1)], axis=1)
     after = whole - 2 * across - before
-    weight = share.cumsum(axis=1)[:, :-1]
+    weight = share @ early
     zeros = np.zeros_like(before)
     parts = np.divide(before, weight, out=zeros.copy(), where=weight > 1e-12)
     parts += np.divide(after, 1 - weight, out=zeros.copy(), where=1 - weight > 1e-12)

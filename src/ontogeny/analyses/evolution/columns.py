@@ -68,8 +68,8 @@ DIRECTIONS = (
 POPULATION = (
     *MOMENT,
     Column("live", "latents", "latents that live in the source"),
-    Column("born", "latents", "of these, those that live here for the first time"),
-    Column("gone", "latents", "latents that live in the source before and not here"),
+    Column("born", "latents", "of these, those that live here for the first time; null in the first source"),
+    Column("gone", "latents", "latents that live in the source before and not here; null in the first source"),
     Column("dimensionality", "fraction", "sum of the latents' feature dimensionality over d_model"),
     Column("dimensionality_random", "fraction", "the same for random directions of the same norms"),
 )

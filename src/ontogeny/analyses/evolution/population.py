@@ -52,15 +52,15 @@ def _population(followed: Followed) -> Rows:
     evolution = followed.evolution
     total = np.nansum(evolution.dimensionality, axis=0) / evolution.d_model
     for index, moment in enumerate(_moments(evolution)):
-        counts = {name: int(getattr(evolution.population, name)[index]) for name in ("live", "born", "gone")}
-        yield (
-            moment
-            | counts
-            | {
-                "dimensionality": float(total[index]),
-                "dimensionality_random": float(evolution.random_dimensionality[index]),
-            }
-        )
+        # What lives in the first source was there before the series: nobody saw it born.
+        seen = {name: int(getattr(evolution.population, name)[index]) if index else None for name in ("born", "gone")}
+        yield {
+            **moment,
+            "live": int(evolution.population.live[index]),
+            **seen,
+            "dimensionality": float(total[index]),
+            "dimensionality_random": float(evolution.random_dimensionality[index]),
+        }
 
 
 def _classes(followed: Followed) -> Rows:

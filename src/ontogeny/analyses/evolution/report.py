@@ -137,11 +137,13 @@ def _turning_sentence(evolution: SeriesEvolution, config: EvolutionConfig) -> st
     if not turned.any():
         return f"{told}; no latent turns more than its snapshots in random order do."
     at, most = Counter(evolution.turning.place[turned].tolist()).most_common(1)[0]
-    cosine = float(np.nanmedian(evolution.turning.cosine[turned]))
+    cosine, explained = (
+        float(np.nanmedian(each[turned])) for each in (evolution.turning.cosine, evolution.turning.explained)
+    )
     return (
         f"{told}; {int(turned.sum()):,} of {int(evolution.alive.sum()):,} latents turn more than their snapshots in "
-        f"random order do, {most:,} of these at {names[at]}, with a median cosine of {cosine:.2f} between before and "
-        "after."
+        f"random order do, {most:,} of these at {names[at]}; one turn explains {explained:.0%} of their scatter, with "
+        f"a cosine of {cosine:.2f} between before and after (medians)."
     )
 
 
