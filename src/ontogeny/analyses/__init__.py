@@ -9,6 +9,7 @@ from ontogeny.analyses.base_chat import BASE_CHAT
 from ontogeny.analyses.contract import Analysis, AnalysisInputs
 from ontogeny.analyses.evolution import EVOLUTION
 from ontogeny.analyses.examples import EXAMPLES
+from ontogeny.analyses.explanations import EXPLANATIONS
 from ontogeny.analyses.latent_scaling import LATENT_SCALING
 from ontogeny.analyses.lifetimes import LIFETIMES
 from ontogeny.analyses.meaning import MEANING
@@ -18,7 +19,18 @@ from ontogeny.analyses.statistics import STATISTICS
 
 ANALYSES: dict[str, Analysis] = {
     each.name: each
-    for each in (LIFETIMES, STATISTICS, EXAMPLES, EVOLUTION, NGRAMS, LATENT_SCALING, MEANING, STABILITY, BASE_CHAT)
+    for each in (
+        LIFETIMES,
+        STATISTICS,
+        EXAMPLES,
+        EVOLUTION,
+        NGRAMS,
+        LATENT_SCALING,
+        MEANING,
+        EXPLANATIONS,
+        STABILITY,
+        BASE_CHAT,
+    )
 }
 
 __all__ = ["ANALYSES", "Analysis", "AnalysisInputs"]
