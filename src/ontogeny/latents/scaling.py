@@ -171,6 +171,9 @@ class ScalingAccumulator(Accumulator):
         latent first reads 16 x the memory.
         """
         kernels = kernels_for(x)
+        # Made where the dictionary was; the pass may run elsewhere.
+        self._directions = [each.to(x.device) for each in self._directions]
+        self._decoders = [each.to(x.device) for each in self._decoders]
 
         def dots(rows: Tensor, directions: Tensor) -> Tensor:
             return kernels.dots(rows, directions, pattern.indices, pattern.tokens, pattern.row_pointer)
