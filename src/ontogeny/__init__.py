@@ -27,6 +27,11 @@ if TYPE_CHECKING:
     from ontogeny.results import Result as Result
     from ontogeny.results import load_result as load_result
     from ontogeny.results import save_result as save_result
+    from ontogeny.results.figures import draw_view as draw_view
+    from ontogeny.results.figures import save_figures as save_figures
+    from ontogeny.results.gathering import gather_results as gather_results
+    from ontogeny.results.reader import ResultReader as ResultReader
+    from ontogeny.results.report import save_report as save_report
     from ontogeny.snapshots.audit import audit_series as audit_series
     from ontogeny.snapshots.config import SeriesConfig as SeriesConfig
     from ontogeny.snapshots.grow import grow_family as grow_family
@@ -59,6 +64,7 @@ _PUBLIC = {
     "OrderedStore": "activations.sharded",
     "Recipe": "recipe",
     "Result": "results",
+    "ResultReader": "results.reader",
     "SeriesConfig": "snapshots.config",
     "ShardedStore": "activations.sharded",
     "SnapshotSeries": "snapshots.series",
@@ -67,8 +73,10 @@ _PUBLIC = {
     "Workspace": "workspace",
     "audit_series": "snapshots.audit",
     "build_corpus": "tokens.corpus",
+    "draw_view": "results.figures",
     "evaluate": "evaluation.evaluate",
     "export_dictionary": "dictionaries.interop",
+    "gather_results": "results.gathering",
     "grow_family": "snapshots.grow",
     "import_dictionary": "dictionaries.interop",
     "load_dictionary": "dictionaries.crosscoder",
@@ -79,6 +87,8 @@ _PUBLIC = {
     "open_series": "snapshots.series",
     "open_stream": "activations.sharded",
     "run_stages": "pipeline",
+    "save_figures": "results.figures",
+    "save_report": "results.report",
     "save_result": "results",
     "train": "training.trainer",
 }

@@ -1,15 +1,16 @@
 """Figures: every declared view as PDF, SVG and PNG, drawn with matplotlib in one style; no display, no state left."""
 
+import contextlib
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ontogeny.config import nearest
-from ontogeny.errors import ConfigError
+from ontogeny.errors import ArtifactError, ConfigError
 from ontogeny.results.layouts import compute_picture
 from ontogeny.results.pictures import Axis, Curve, Picture
 from ontogeny.results.reader import ResultReader
@@ -54,17 +55,13 @@ def save_figures(
 
     `order` is the order of the sources along an axis. ConfigError for an unknown format.
     """
-    from matplotlib import rc_context
-
     for each in formats:
         if each not in FORMATS:
             alike = nearest(each, FORMATS, 1) or list(FORMATS)
             raise ConfigError(f"there is no figure format {each!r}; give {' or '.join(alike)}.")
     made = []
     for number, view in enumerate(reader.views, start=1):
-        with rc_context(STYLE), warnings.catch_warnings():
-            # A token in a script that the font lacks becomes a box; that is no fault of the run.
-            warnings.filterwarnings("ignore", r"Glyph .* missing from font", UserWarning)
+        with _house_style():
             figure = draw_picture(compute_picture(view, reader, order))
             for each in formats:
                 path = folder / f"{reader.kind}-{number:02d}-{_slug(view.title)}.{each}"
@@ -73,6 +70,26 @@ def save_figures(
                     figure.savefig(path, dpi=200, metadata=UNDATED[each])
                 made.append(path)
     return made
+
+
+def draw_view(reader: ResultReader, title: str, order: Sequence[str] = ()) -> "Figure":
+    """The view of this title as a matplotlib figure, for a notebook; ArtifactError names the nearest titles."""
+    titles = [view.title for view in reader.views]
+    if title not in titles:
+        alike = nearest(title, titles) or titles
+        raise ArtifactError(f"this {reader.kind} result has no view {title!r}; it has {', '.join(map(repr, alike))}.")
+    with _house_style():
+        return draw_picture(compute_picture(reader.views[titles.index(title)], reader, order))
+
+
+@contextlib.contextmanager
+def _house_style() -> Iterator[None]:
+    from matplotlib import rc_context
+
+    with rc_context(STYLE), warnings.catch_warnings():
+        # A token in a script that the font lacks becomes a box; that is no fault of the run.
+        warnings.filterwarnings("ignore", r"Glyph .* missing from font", UserWarning)
+        yield
 
 
 def draw_picture(picture: Picture) -> "Figure":
