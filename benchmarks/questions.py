@@ -47,6 +47,7 @@ QUESTIONS = {
     ),
     "harvest": Question("harvesting against the bare truncated forward", answer_by("harvest")),
     "memory": Question("growth of resident memory in training against what it may take", answer_by("memory")),
+    "one_pass": Question("statistics, scaling, evolution and examples against encoding", answer_by("one_pass")),
     "scaling": Question("latent scaling in one pass against the published algorithm", answer_by("scaling")),
     "reads": Question("shuffled reads of a store against sequential ones", answer_by("reads")),
 }
