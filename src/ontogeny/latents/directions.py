@@ -13,8 +13,8 @@ from jaxtyping import Bool, Float, Int
 from scipy.stats import beta
 from torch import Tensor
 
-BLOCK_NUMBERS = 1 << 24
-"""Numbers of a block of latents held in float64 at a time (128 MiB)."""
+BLOCK_NUMBERS = 1 << 22
+"""Numbers of a block of latents held in float64 at a time (32 MiB)."""
 
 
 @dataclass(frozen=True)
