@@ -137,6 +137,12 @@ def test_a_seed_of_another_series_is_refused(tmp_path: Path) -> None:
         )
 
 
+def test_a_dictionary_is_no_other_seed_of_itself(tmp_path: Path) -> None:
+    same = planted(sources(), NORMS)
+    with pytest.raises(AnalysisError, match="this very dictionary"):
+        evolution(tmp_path, planted(sources(), NORMS), sources(), {"other": same}, seeds=("other",))
+
+
 def test_every_hook_point_has_a_series(tmp_path: Path) -> None:
     of = sources(points=("resid_post.0", "resid_post.1"))
     norms = np.concatenate([NORMS, NORMS[[1, 0, 2, 3, 4, 5, 6, 7]]], axis=1)

@@ -40,12 +40,17 @@ class SeedMatch:
 
 
 def match_seed(dictionary: Crosscoder, other: Crosscoder, reference: str, config: EvolutionConfig) -> SeedMatch:
-    """Match latents by their concatenated decoders; AnalysisError where the other dictionary writes other sources."""
+    """Match latents by their concatenated decoders; AnalysisError for other sources and for the dictionary itself."""
     lacking = [name for name in dictionary.sources_out if name not in other.sources_out]
     if lacking:
         raise AnalysisError(
             f"analyses.evolution.seeds names {reference!r}, which lacks source {lacking[0]!r} of this dictionary: name "
             "dictionaries of the same series, trained with another seed."
+        )
+    if other.W_dec.shape == dictionary.W_dec.shape and bool((other.W_dec == dictionary.W_dec).all()):
+        raise AnalysisError(
+            f"analyses.evolution.seeds names {reference!r}, which is this very dictionary: name those of another "
+            "seed."
         )
     found = match_dictionaries(dictionary, other)
     order = [there for _, there in common_sources(dictionary, other)]
