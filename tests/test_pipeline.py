@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from ontogeny.errors import HookPointError
 from ontogeny.pipeline import Run, analyze, evaluate, harvest, open_run, run_stages, train
 from ontogeny.recipe import load_recipe
 from ontogeny.results import load_result
@@ -79,6 +80,21 @@ def test_harvest_redoes_just_the_damaged_shard(done: Path) -> None:
     harvest(open_tiny(done), verify=True)
     assert shards[0].read_bytes() == whole
     assert {path for path in shards if path.stat().st_mtime_ns != times[path]} == {shards[0]}
+
+
+def test_a_hook_point_outside_the_family_is_said_before_growing(tmp_path: Path) -> None:
+    with pytest.raises(HookPointError, match="layers 0 to 1"):
+        harvest(open_tiny(tmp_path, activations__hook_points='["resid_post.2"]'))
+    assert not (tmp_path / "families").exists()
+
+
+def test_the_live_ring_goes_when_training_is_done(done: Path) -> None:
+    before = {artifact.id for artifact in Workspace(done).artifacts("activations")}
+    evaluate(open_tiny(done, activations__store="live"))
+    assert Workspace(done).drafts("activations", being_made=True) == []
+    assert {artifact.id for artifact in Workspace(done).artifacts("activations")} == before
+    train(open_tiny(done, activations__store="live", training__seed="5"))
+    assert Workspace(done).drafts("activations", being_made=True) == []
 
 
 def test_memory_store_and_transcoder_run(done: Path) -> None:

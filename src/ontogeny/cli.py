@@ -98,20 +98,21 @@ def grow(recipe: str, *overrides: Overrides, options: Options = OPTIONS) -> None
 def audit(recipe: str, *overrides: Overrides, deep: bool = True, options: Options = OPTIONS) -> None:
     """Check that the snapshots are what they claim to be: order, file hashes, spot checks of the weights.
 
+    Errors end with exit code 2, warnings and notes with 0.
+
     Parameters
     ----------
     deep
         Read slices of the weights too, and the hashes of every other revision of the repository.
     """
+    from ontogeny.commands.audit import print_report, refuse_errors
     from ontogeny.pipeline import open_snapshots
     from ontogeny.snapshots.audit import audit_series
 
-    for each in open_runs(recipe, overrides, options):
-        report = audit_series(open_snapshots(each), deep=deep)
-        for finding in report.findings:
-            about = "" if finding.message.startswith(finding.labels) else f"{', '.join(finding.labels)}: "
-            _output().print(f"{finding.severity}: {about}{finding.message}", markup=False, highlight=False)
-        _output().print(f"checked {', '.join(report.checked)}: {'nothing wrong' if report.ok else 'see above'}")
+    reports = [audit_series(open_snapshots(each), deep=deep) for each in open_runs(recipe, overrides, options)]
+    for report in reports:
+        print_report(report, _output())
+    refuse_errors(recipe, reports)
 
 
 @app.command

@@ -150,4 +150,4 @@ def test_snapshots_that_cannot_be_used_are_named(
 
     shutil.copy(tmp_path / "step4" / "model.safetensors", weights)
     code, out, _ = run(capsys, "audit", "demo-fast", *words)
-    assert code == 0 and "step2, step4 have byte-identical weights" in out
+    assert code == 2 and "step2, step4 have byte-identical weights" in out

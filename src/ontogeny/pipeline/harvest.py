@@ -1,5 +1,6 @@
 """The harvest stage: every snapshot over one token stream, one artifact per source, and the streams they make."""
 
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -33,6 +34,7 @@ class Harvest:
 
     `sources`: of both streams, in their order. `open_training` opens the training stream, which with the memory and
     the live store computes it: `training` does so when it is first asked for, and so not for what is done already.
+    `discard_training` drops what that left on disk and nobody reads again (the ring of a live store).
     `inputs`, `held_out_inputs`: ids of the artifacts behind the streams, by role, for what is made from them.
     `rereadable`: the training stream can be gone through again (not so the live one, which would harvest anew).
     """
@@ -42,6 +44,7 @@ class Harvest:
     config: ActivationsConfig
     sources: tuple[Source, ...]
     open_training: Callable[[], ActivationStream]
+    discard_training: Callable[[], None]
     held_out: OrderedStore
     inputs: dict[str, str]
     held_out_inputs: dict[str, str]
@@ -93,7 +96,17 @@ def harvest(run: Run, verify: bool = False) -> Harvest:
     held_out_inputs = {f"held_out {name}": each.id for name, each in stage.shards("held_out").items()}
     inputs = stage.training_inputs()
     sources = stage.sources if config.difference is None else held_out.sources
-    return Harvest(series, corpus, config, sources, stage.open_training, held_out, inputs, held_out_inputs)
+    return Harvest(
+        series,
+        corpus,
+        config,
+        sources,
+        stage.open_training,
+        stage.discard_training,
+        held_out,
+        inputs,
+        held_out_inputs,
+    )
 
 
 @dataclass
@@ -222,6 +235,13 @@ class _Stage:
             writers, high_norm_multiple=self.config.high_norm_multiple, drop_high_norm=self.config.drop_high_norm
         )
 
+    def discard_training(self) -> None:
+        """Delete the ring of a live store: it can hold many GB, and any of it can be harvested again."""
+        if self._ring is not None and self._ring.lock is not None:
+            shutil.rmtree(self._ring.path)
+            self._ring.lock.release()
+            self._ring = None
+
     def _open_live(self) -> ActivationStream:
         config = self.config
         # A ring of shards that come and go: never a whole artifact, held against others and `prune` while this lives.
@@ -266,4 +286,4 @@ def _warn_of_oddities(run: Run, series: SnapshotSeries) -> None:
     """Warn of what names and file hashes of the snapshots say (the audit's cheap part)."""
     for finding in audit_series(series, deep=False).findings:
         if finding.severity != "note":
-            run.reporter.warn(f"{', '.join(finding.labels)}: {finding.message}")
+            run.reporter.warn(finding.text)

@@ -11,7 +11,7 @@ import torch
 
 from ontogeny.activations.config import ActivationsConfig
 from ontogeny.config import config_identity, content_hash
-from ontogeny.errors import ConfigError
+from ontogeny.errors import ConfigError, HookPointError
 from ontogeny.pipeline.device import choose_device
 from ontogeny.progress import Reporter
 from ontogeny.recipe import FAMILY_FOLDER, Recipe
@@ -20,6 +20,7 @@ from ontogeny.snapshots.grow_config import FamilyConfig
 from ontogeny.snapshots.series import SnapshotSeries, open_series
 from ontogeny.tokens.config import TextSourceConfig
 from ontogeny.tokens.corpus import Corpus, build_corpus
+from ontogeny.types import HookPoint
 from ontogeny.workspace import Artifact, Draft, Workspace
 
 
@@ -91,12 +92,24 @@ def open_snapshots(run: Run) -> SnapshotSeries:
     """The recipe's series; a family that it names is grown first."""
     config = run.recipe.series
     if config.folders is not None and FAMILY_FOLDER in config.folders:
+        _check_before_growing(run)
         family = grow(run)
         update: dict[str, Any] = {"folders": config.folders.replace(FAMILY_FOLDER, str(family.path.resolve()))}
         if config.tokens_per_step is None:
             update["tokens_per_step"] = family.manifest["tokens_per_step"]
         config = config.model_copy(update=update)
     return open_series(config)
+
+
+def _check_before_growing(run: Run) -> None:
+    """HookPointError where a hook point lies outside the family to be grown: said before minutes are spent on it."""
+    n_layers = run.section("family").n_layers
+    points = run.recipe.activations.hook_points if run.recipe.activations is not None else ()
+    for point in map(HookPoint.parse, points):
+        if point.layer is not None and point.layer >= n_layers:
+            raise HookPointError(
+                f"hook point {point} is out of range: family.n_layers = {n_layers}, so layers 0 to {n_layers - 1}."
+            )
 
 
 def open_text(run: Run, series: SnapshotSeries) -> tuple[Corpus, Artifact]:

@@ -79,7 +79,7 @@ def _train(run: Run, harvested: Harvest) -> Artifact:
     crosscoder = Crosscoder(structure, reads or source_names(stream.sources), writes, stream.d_model)
     tracker = open_tracker(draft.path, run.recipe.tracking, run.recipe.name, run.recipe.model_dump(mode="json"))
     summary = train_dictionary(stream, crosscoder, training, draft.path, tracker, run.device, run.reporter)
-    return run.finish(
+    dictionary = run.finish(
         draft,
         sources=source_names(stream.sources),
         seed=training.seed,
@@ -88,6 +88,8 @@ def _train(run: Run, harvested: Harvest) -> Artifact:
         resumed_from=summary.resumed_from,
         counts={"rows": stream.counts.rows, "kept": stream.counts.kept, "high_norm": list(stream.counts.high_norm)},
     )
+    harvested.discard_training()
+    return dictionary
 
 
 def _sources(run: Run, harvested: Harvest, hook_points: tuple[str, ...] | None) -> list[str] | None:

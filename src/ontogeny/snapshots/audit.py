@@ -34,6 +34,12 @@ class Finding:
     severity: Severity
     message: str
 
+    @property
+    def text(self) -> str:
+        """The message, after the labels that it does not name itself."""
+        named = not self.labels or self.message.startswith(self.labels)
+        return self.message if named else f"{', '.join(self.labels)}: {self.message}"
+
 
 @dataclass(frozen=True)
 class AuditReport:
@@ -41,6 +47,11 @@ class AuditReport:
 
     findings: tuple[Finding, ...]
     checked: tuple[str, ...]
+
+    @property
+    def errors(self) -> tuple[Finding, ...]:
+        """What must not be trained on."""
+        return tuple(finding for finding in self.findings if finding.severity == "error")
 
     @property
     def ok(self) -> bool:
