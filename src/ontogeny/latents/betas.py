@@ -127,43 +127,54 @@ def _scaling(
     names = ("activation", "activation_no_bias", "reconstruction", "error", "own")
     below = {name: np.take_along_axis(getattr(there, name), at, 2) for name in names}
     error, reconstruction = below["error"], below["reconstruction"]
-    ratios = {f"beta_{name}": compute_block_ratio(getattr(here, name), here.square) for name in names}
+    # A latent that fires in a block has its square there: no need to look for numbers that are not 0.
+    filled = (here.square > 0).sum(1)
+    ratios = {f"beta_{name}": compute_block_ratio(getattr(here, name), here.square, filled) for name in names}
     length = np.where(sums.own_norm[part] > 0, sums.own_norm[part], np.nan)
     ratios["beta_own"] = Ratio(ratios["beta_own"].value / length, ratios["beta_own"].se / length)
-    ratios |= {f"nu_{name}": compute_block_ratio(getattr(here, name), below[name]) for name in names}
+    ratios |= {f"nu_{name}": compute_block_ratio(getattr(here, name), below[name], filled) for name in names}
     return Scaling(
         first=sums.first + (part.start or 0),
         probe=probe,
         reference=reference,
         n_active=sums.n_active[part],
-        n_clusters=(here.square[..., 0] > 0).sum(1),
+        n_clusters=filled[:, 0],
         **ratios,
-        t_error=compute_t(here.error - threshold_error * error, here.square),
-        t_reconstruction=compute_t(here.reconstruction - threshold_reconstruction * reconstruction, here.square),
-        t_own=compute_t(here.own - threshold_error * below["own"], here.square),
-        t_reference=compute_t(error, here.square)[:, 0],
+        t_error=compute_t(here.error - threshold_error * error, here.square, filled),
+        t_reconstruction=compute_t(
+            here.reconstruction - threshold_reconstruction * reconstruction, here.square, filled
+        ),
+        t_own=compute_t(here.own - threshold_error * below["own"], here.square, filled),
+        t_reference=compute_t(error, here.square, filled)[:, 0],
     )
 
 
 def compute_block_ratio(
-    numerator: Float[np.ndarray, "latent block source"], denominator: Shaped[np.ndarray, "latent block _"]
+    numerator: Float[np.ndarray, "latent block source"],
+    denominator: Shaped[np.ndarray, "latent block _"],
+    n_blocks: Int[np.ndarray, "latent 1"] | None = None,
 ) -> Ratio:
-    """sum over blocks of the numerator over that of the denominator, with its standard error over blocks."""
+    """sum over blocks of the numerator over that of the denominator, with its standard error over blocks.
+
+    n_blocks: blocks that hold anything; counted where not given.
+    """
     below = denominator.sum(1)
     below = np.where(below != 0, below, np.nan)
     value = numerator.sum(1) / below
-    filled = ((numerator != 0) | (denominator != 0)).sum(1)
+    filled = ((numerator != 0) | (denominator != 0)).sum(1) if n_blocks is None else n_blocks
     missing = np.isnan(value)
     residual = numerator - np.where(missing, 0, value)[:, None] * denominator
     spread = np.where(filled > 1, filled / np.maximum(filled - 1, 1), np.nan)
-    se = np.sqrt(spread * np.square(residual).sum(1)) / np.abs(below)
+    se = np.sqrt(spread * np.einsum("lbs,lbs->ls", residual, residual)) / np.abs(below)
     return Ratio(value, np.where(missing, np.nan, se))
 
 
 def compute_t(
-    numerator: Float[np.ndarray, "latent block source"], square: Float[np.ndarray, "latent block 1"]
+    numerator: Float[np.ndarray, "latent block source"],
+    square: Float[np.ndarray, "latent block 1"],
+    n_blocks: Int[np.ndarray, "latent 1"] | None = None,
 ) -> Float[np.ndarray, "latent source"]:
     """The t-value of a beta with this numerator: beta / se(beta); infinite without spread, NaN without se."""
-    ratio = compute_block_ratio(numerator, square)
+    ratio = compute_block_ratio(numerator, square, n_blocks)
     with np.errstate(divide="ignore", invalid="ignore"):
         return ratio.value / ratio.se

@@ -25,7 +25,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ontogeny.dictionaries.crosscoder import Crosscoder
-from ontogeny.dictionaries.sparse import Pattern, kernels_for
+from ontogeny.dictionaries.sparse import kernels_for
 from ontogeny.latents.accumulators import Accumulator
 from ontogeny.latents.batch import LatentBatch
 
@@ -125,7 +125,7 @@ class ScalingAccumulator(Accumulator):
         self._overlap, self._bias, self._squared_norm = _constants(dictionary, probes, self.latents)
         shape = (len(self.latents), n_blocks)
         self._norms = torch.stack(
-            [torch.linalg.vector_norm(each.double(), dim=1) for each in self._decoders], 1
+            [torch.linalg.vector_norm(each, dim=1, dtype=torch.float64) for each in self._decoders], 1
         ).numpy()
         sources, n_probes = dictionary.n_sources, len(probes.sources)
         self._n_active = torch.zeros(len(self.latents), dtype=torch.int64)
@@ -140,43 +140,48 @@ class ScalingAccumulator(Accumulator):
     def update(self, batch: LatentBatch) -> None:
         """Add a batch: f^2 and f, and f <d, x_h>, f <d, e_h> and f <d_h, e_h> at every pair and source."""
         assert batch.x is not None, "latent scaling needs the activations"
-        codes, chosen = batch.codes, self._chosen(batch.codes.indices)
-        pattern = codes._pattern() if chosen is None else codes._pattern().keep(chosen)
-        f = codes.values if chosen is None else codes.values[chosen]
-        pattern = Pattern(pattern.indices - self.latents.start, pattern.row_pointer, len(self.latents))
+        codes, pairs = batch.codes, self._pairs(batch)
+        latents, tokens = codes.indices[pairs] - self.latents.start, codes.tokens[pairs]
         blocks = torch.from_numpy(block_of(batch.columns.document, batch.columns.row, self.n_blocks))
-        places = pattern.indices.cpu() * self.n_blocks + blocks[pattern.tokens.cpu()]
-        weight = f.double().cpu()
-        self._n_active += torch.bincount(pattern.indices, minlength=len(self.latents)).cpu()
+        places = latents.cpu() * self.n_blocks + blocks[tokens.cpu()]
+        weight = codes.values[pairs].double().cpu()
+        self._n_active += torch.bincount(latents, minlength=len(self.latents)).cpu()
         _add(self._moments, places, torch.stack([weight.square(), weight], 1))
         if self._gated is not None:
-            gates = [codes.gate(source) for source in range(codes.n_sources)]
-            gate = torch.stack(gates if chosen is None else [each[chosen] for each in gates], 1).cpu()
+            gate = torch.stack([codes.gate(source)[pairs] for source in range(codes.n_sources)], 1).cpu()
             _add(self._gated, places, gate * weight.square()[:, None])
-        own, *dots = self._pair_dots(batch.x, batch.recon, pattern)
+        own, *dots = self._pair_dots(batch.x, batch.recon, latents, tokens)
         _add(self._own, places, own.double().cpu() * weight[:, None])
         for table, each in zip(self._dots, dots, strict=True):
             _add(table, places, each.double().cpu() * weight[:, None])
+
+    def _pairs(self, batch: LatentBatch) -> Int[Tensor, " pair"]:
+        """The pairs of this accumulator's latents, latent after latent."""
+        order = batch.by_latent
+        first, last = (int(torch.searchsorted(order.latents, at)) for at in (self.latents.start, self.latents.stop))
+        return order.pairs[int(order.pointer[first]) : int(order.pointer[last])]
 
     def _pair_dots(
         self,
         x: Float[Tensor, "token source d_model"],
         recon: Float[Tensor, "token source d_model"],
-        pattern: Pattern,
+        latents: Int[Tensor, " pair"],
+        tokens: Int[Tensor, " pair"],
     ) -> list[Float[Tensor, "pair column"]]:
-        """At the active pairs <d_h, e_h> [pair source], and per probe <d, x_h> and <d, e_h> [pair 2*source].
+        """At the pairs <d_h, e_h> [pair source], and per probe <d, x_h> and <d, e_h> [pair 2*source].
 
-        Source by source. Measured at 65k pairs, 8 sources x 256, one column of inner products each, in encode matmuls:
-        0.05 for 8 columns; one padded batched matmul a group of tokens 0.04; a matmul a token 0.08-0.10; summing f y by
-        latent first reads 16 x the memory.
+        Source by source. Measured at 65k pairs, 8 sources x 256, 8 columns of inner products, in encode matmuls: this
+        0.03; in order of token, which jumps about in the larger table, 0.05; padded batched matmuls over groups of
+        tokens 0.04; a matmul a token 0.08-0.10; summing f y by latent first reads 16 x the memory.
         """
         kernels = kernels_for(x)
         # Made where the dictionary was; the pass may run elsewhere.
         self._directions = [each.to(x.device) for each in self._directions]
         self._decoders = [each.to(x.device) for each in self._decoders]
+        whole = latents.new_tensor([0, len(latents)])
 
         def dots(rows: Tensor, directions: Tensor) -> Tensor:
-            return kernels.dots(rows, directions, pattern.indices, pattern.tokens, pattern.row_pointer)
+            return kernels.dots(rows, directions, latents, tokens, whole)
 
         n_sources = x.shape[1]
         columns: list[list[Tensor]] = [[] for _ in range(1 + len(self._directions))]
@@ -190,13 +195,6 @@ class ScalingAccumulator(Accumulator):
             for place, directions in enumerate(self._directions, start=1):
                 columns[place].append(dots(rows, directions))
         return [torch.stack(each, 1) for each in columns]
-
-    def _chosen(self, indices: Int[Tensor, " pair"]) -> Tensor | None:
-        """The pairs of this accumulator's latents; None for all."""
-        low, high = self.latents.start, self.latents.stop
-        if low == 0 and high == self.probes.directions.shape[1]:
-            return None
-        return (indices >= low) & (indices < high)
 
     def merge(self, other: "ScalingAccumulator") -> None:
         """Add the sums of other tokens."""

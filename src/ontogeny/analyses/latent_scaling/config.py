@@ -23,7 +23,7 @@ class LatentScalingConfig(Config):
     """Share of false discoveries allowed among the verdicts (Benjamini and Hochberg over all latents and sources)."""
     min_tokens: int = Field(10, ge=1)
     """Held-out tokens that a latent must fire on; rarer ones get null."""
-    control_latents: int = Field(1_024, ge=0)
+    control_latents: int = Field(256, ge=0)
     """Latents that the null controls look at, the first ones: random directions, and norm-matched other latents."""
     seed: int = 0
     """Seed of the random directions."""

@@ -8,6 +8,7 @@ import pyarrow as pa
 from ontogeny.analyses.latent_scaling.config import LatentScalingConfig
 from ontogeny.analyses.latent_scaling.sums import CONTROLS, iter_control_estimates
 from ontogeny.analyses.latent_scaling.verdicts import LEAST_T
+from ontogeny.latents.betas import Scaling
 from ontogeny.latents.many_tests import adjust_p, compute_p
 from ontogeny.latents.scaling import ScalingSums
 from ontogeny.results import Column, Table
@@ -31,17 +32,19 @@ def control_table(sums: ScalingSums | None, names: Sequence[str], config: Latent
     """One row a (control, source); none where no latent was controlled."""
     rows = []
     if sums is not None:
-        for control in CONTROLS:
-            rows += _rows(control, sums, names, config)
+        scalings: dict[str, list[Scaling]] = {control: [] for control in CONTROLS}
+        for control, scaling in iter_control_estimates(sums, config):
+            scalings[control].append(scaling)
+        for control, parts in scalings.items():
+            rows += _rows(control, parts, names, config)
     kinds = {"control": pa.string(), "source": pa.string(), "n": pa.int64()}
     schema = pa.schema([(column.name, kinds.get(column.name, pa.float64())) for column in COLUMNS])
     return Table.from_rows("controls", COLUMNS, rows, schema)
 
 
 def _rows(
-    control: str, sums: ScalingSums, names: Sequence[str], config: LatentScalingConfig
+    control: str, parts: list[Scaling], names: Sequence[str], config: LatentScalingConfig
 ) -> list[dict[str, object]]:
-    parts = [scaling for name, scaling in iter_control_estimates(sums, config) if name == control]
     enough = np.concatenate(
         [
             (part.n_active >= config.min_tokens) & (np.nan_to_num(part.t_reference, posinf=np.inf) >= LEAST_T)
