@@ -13,7 +13,7 @@ RANKS: dict[str, int] = {
     for rank, names in enumerate(
         [
             ["errors"],
-            ["types", "locks", "progress"],
+            ["types", "hashing", "locks", "progress"],
             ["config", "schedules"],
             ["workspace"],
             ["tokens"],

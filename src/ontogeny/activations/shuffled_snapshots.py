@@ -19,9 +19,8 @@ from torch import Tensor
 
 from ontogeny.activations.stream import ActivationBatch, ActivationStream, Cursor, StreamCounts
 from ontogeny.errors import StoreError
+from ontogeny.hashing import GOLDEN, mix64
 from ontogeny.types import Source
-
-_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
 class ShuffledSnapshots(ActivationStream):
@@ -97,15 +96,7 @@ def draw_orders(
 ) -> Int[np.ndarray, "token snapshot"]:
     """A uniform permutation of `count` for every token, a function of its place and the seed alone."""
     place = (row.astype(np.int64) << 20).astype(np.uint64) + position.astype(np.int64).astype(np.uint64)
-    start = _mix(place + _mix(np.array([seed], dtype=np.uint64)))
-    draws = _mix(start[:, None] + np.arange(1, count + 1, dtype=np.uint64) * _GOLDEN)
+    start = mix64(place + mix64(np.array([seed], dtype=np.uint64)))
+    draws = mix64(start[:, None] + np.arange(1, count + 1, dtype=np.uint64) * GOLDEN)
     orders: np.ndarray = np.argsort(draws, axis=1, kind="stable")
     return orders
-
-
-def _mix(value: np.ndarray) -> np.ndarray:
-    """The finaliser of splitmix64 (Steele, Lea & Flood 2014): neighbouring numbers become unrelated ones."""
-    value = value + _GOLDEN
-    value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    value = (value ^ (value >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return value ^ (value >> np.uint64(31))

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Int, UInt64
 
+from ontogeny.hashing import mix64
 from ontogeny.latents.blocks import LatentBlock
 from ontogeny.latents.documents import DocumentRuns, Documents
 
@@ -39,17 +40,10 @@ def compute_priorities(
     seed: int, latents: Int[np.ndarray, "*shape"], tokens: Int[np.ndarray, "*shape"]
 ) -> UInt64[np.ndarray, "*shape"]:
     """A hash of (seed, latent, token), by the finaliser of splitmix64 (Steele et al. 2014) after each of the three."""
-    mixed = _mix(np.array([seed], dtype=np.uint64))
+    mixed = mix64(np.array([seed], dtype=np.uint64))
     for part in (latents, tokens):
-        mixed = _mix(mixed + part.astype(np.uint64))
+        mixed = mix64(mixed + part.astype(np.uint64))
     return mixed
-
-
-def _mix(state: UInt64[np.ndarray, "*shape"]) -> UInt64[np.ndarray, "*shape"]:
-    state = state + np.uint64(0x9E3779B97F4A7C15)
-    state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return state ^ (state >> np.uint64(31))
 
 
 def choose_strongest(block: LatentBlock, documents: Documents, count: int) -> Choice:

@@ -10,6 +10,7 @@ from torch import Tensor
 from ontogeny.dictionaries.crosscoder import Crosscoder
 from ontogeny.latents.cache import CodeCache
 from ontogeny.latents.documents import Documents
+from ontogeny.latents.sampling import choose_strongest
 from ontogeny.snapshots.hooks import HookedModel
 from ontogeny.tokens.corpus import Corpus
 from ontogeny.types import HookPoint
@@ -58,11 +59,8 @@ def plan_contexts(
 ) -> Contexts:
     """The strongest tokens of each latent, one a document, each with every shorter context and the whole row."""
     whose, rows, cells = [], [], []
-    for latent in latents:
-        tokens, values = codes.latent(int(latent))
-        order = tokens[np.argsort(-values, kind="stable")]
-        _, first = np.unique(documents.of[order], return_index=True)
-        chosen = order[np.sort(first)[:n_examples]]
+    for latent in latents.tolist():
+        chosen = choose_strongest(codes.block(latent, latent + 1), documents, n_examples).tokens
         whose.append(np.full(len(chosen), latent))
         rows.append(codes.columns.row[chosen])
         cells.append(codes.columns.position[chosen])
