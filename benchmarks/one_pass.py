@@ -72,7 +72,7 @@ def make_dictionary(store: OrderedStore) -> Crosscoder:
         x = store.read_rows(np.arange(4 * BATCH))
         dictionary.train()
         for start in range(0, len(x), BATCH):
-            dictionary.after_step(dictionary.training_step(x[start : start + BATCH]))
+            dictionary.after_step(dictionary.training_step(x[start : start + BATCH]).codes)
     return dictionary.eval()
 
 

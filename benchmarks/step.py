@@ -94,7 +94,7 @@ def prepare(case: Case, shape: Shape, batches: list[Tensor]) -> Callable[[], Non
         output.loss.backward()
         optimizer.step()
         optimizer.zero_grad()
-        crosscoder.after_step(output)
+        crosscoder.after_step(output.codes)
 
     return step
 

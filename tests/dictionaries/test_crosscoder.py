@@ -144,7 +144,7 @@ def gradient_free(crosscoder: Crosscoder, x: Tensor) -> tuple[Tensor, Tensor]:
 
 def settle(crosscoder: Crosscoder, x: Tensor) -> None:
     """Give the thresholds a value that no score of `x` equals."""
-    crosscoder.train().after_step(crosscoder.training_step(x))
+    crosscoder.train().after_step(crosscoder.training_step(x).codes)
     for name, buffer in crosscoder.named_buffers():
         if name == "activation.threshold":
             buffer.mul_(1.01)

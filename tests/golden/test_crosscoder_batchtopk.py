@@ -83,7 +83,7 @@ def test_inference_form_and_threshold_match_the_original(path: Path) -> None:
     for start, name in ((torch.tensor(-1.0), "minus1"), (tensors["input.eval_threshold"], "eval")):
         activation.threshold.copy_(start.reshape(-1).expand_as(activation.threshold))
         activation.n_steps.fill_(100)
-        crosscoder.after_step(output)
+        crosscoder.after_step(output.codes)
         reference = tensors[f"out.threshold_after_update_from_{name}"]
         assert_parity(activation.threshold.view_as(reference), reference, f"threshold from {name}")
 
@@ -116,7 +116,7 @@ def test_training_steps_match_the_original(path: Path) -> None:
         output.loss.backward()
         torch.nn.utils.clip_grad_norm_(crosscoder.parameters(), settings["grad_clip_norm"])
         optimizer.step()
-        crosscoder.after_step(output)
+        crosscoder.after_step(output.codes)
         losses.append(output.loss.detach())
     assert_parity(torch.stack(losses), tensors["out.train5.losses"], "losses")
     for name, parameter in parameters(crosscoder).items():

@@ -1,5 +1,6 @@
 """Codes: what a dictionary says of each token, kept sparse, shared by all sources; the gates are derived."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -7,8 +8,11 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from ontogeny.dictionaries.dense import DenseTable
 from ontogeny.dictionaries.elementwise import jump_gate
 from ontogeny.dictionaries.sparse import Pattern, decode_active, latent_sums
+
+_ROWS = 128
 
 
 @dataclass(frozen=True)
@@ -31,12 +35,14 @@ class Codes:
     Sparse: `pattern` says which pairs, `values` [pair] their values. Where too many are active for that to pay, the
     values are one dense table [token latent] and `pattern` is None until asked for. The values are ungated; with a
     gate per source the pairs are the union over the sources. `norms` are the decoder norms in the normalised space.
+    `table` knows cheaper gradients for `times`, `means` and `tanh_means` of dense values while they are in a graph.
     """
 
     values: Float[Tensor, "..."]
     norms: Float[Tensor, "latent source"]
     pattern: Pattern | None = None
     source_gate: SourceGate | None = None
+    table: DenseTable | None = None
 
     @property
     def is_dense(self) -> bool:
@@ -116,33 +122,62 @@ class Codes:
 
     def l0(self, source: int | None = None) -> Int[Tensor, " token"]:
         """Latents that are on per token: in any source, or in the one given."""
-        mask = self.on() if source is None else self.gate(source)
         if self.pattern is None:
-            return mask.sum(1)
+            return torch.cat([mask.sum(1) for mask in self._dense_masks(source)])
+        mask = self.on() if source is None else self.gate(source)
         return torch.zeros_like(self.row_pointer[:-1]).index_add_(0, self.tokens, mask.long())
 
     def counts(self, source: int | None = None) -> Int[Tensor, " latent"]:
         """Tokens on which each latent is on: in any source, or in the one given."""
-        mask = self.on() if source is None else self.gate(source)
         if self.pattern is None:
-            return mask.sum(0)
+            return torch.stack([mask.sum(0) for mask in self._dense_masks(source)]).sum(0)
+        mask = self.on() if source is None else self.gate(source)
         return torch.bincount(self.indices[mask], minlength=self.n_latents)
 
-    def token_means(self, values: Float[Tensor, "..."]) -> Float[Tensor, " latent"]:
-        """The mean over tokens of a quantity like `values`, per latent."""
-        if self.pattern is None:
-            # Not values.mean(0), whose gradient is a table of its own; that of the sum is a view.
-            return values.sum(0) / self.n_tokens
-        return latent_sums(values, self.pattern) / self.n_tokens
+    def _dense_masks(self, source: int | None) -> Iterator[Bool[Tensor, "row latent"]]:
+        """Where a dense code is on, some rows at a time: counting makes 8 bytes of every pair."""
+        for start in range(0, max(self.n_tokens, 1), _ROWS):
+            rows, gate = slice(start, start + _ROWS), self.source_gate
+            if gate is not None and gate.per == "token":
+                gate = replace(gate, cut=gate.cut[rows])
+            part = Codes(self.values[rows], self.norms, source_gate=gate)
+            yield part.on() if source is None else part.gate(source)
+
+    def means(self, source: int) -> Float[Tensor, " latent"]:
+        """The mean over tokens of the values that are on in `source`."""
+        if self.table is not None:
+            return self.table.means(self._gate_number(source))
+        return self._token_means(self.gated(source))
+
+    def tanh_means(self, source: int, scale: Float[Tensor, " latent"]) -> Float[Tensor, " latent"]:
+        """The mean over tokens of tanh(value · scale) for the values that are on in `source`; no scale is negative."""
+        if self.table is not None:
+            return self.table.tanh_means(self._gate_number(source), scale)
+        return self._token_means(torch.tanh(self.scale_by(scale, self.gated(source))))
+
+    def _gate_number(self, source: int) -> int:
+        return 0 if self.source_gate is None else source
+
+    def _token_means(self, values: Float[Tensor, "..."]) -> Float[Tensor, " latent"]:
+        return (values.sum(0) if self.pattern is None else latent_sums(values, self.pattern)) / self.n_tokens
 
     def scale_by(self, per_latent: Float[Tensor, " latent"], values: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
         """A quantity like `values` times one per latent."""
         return values * self._spread(per_latent)
 
-    def times(
+    def times(self, weight: Float[Tensor, "latent source width"]) -> Float[Tensor, "token source width"]:
+        """sum_j f_tj gate_tjs weight_js, with only the pairs that there are."""
+        if self.table is not None:
+            return self.table.times(weight)
+        if self.source_gate is None:
+            return self._product(self.values, weight.flatten(1)).unflatten(1, weight.shape[1:])
+        # Source by source, so that nothing is as large as [token source latent].
+        parts = [self._product(self.gated(source), own.contiguous()) for source, own in enumerate(weight.unbind(1))]
+        return torch.stack(parts, 1)
+
+    def _product(
         self, values: Float[Tensor, "..."], weight: Float[Tensor, "latent width"]
     ) -> Float[Tensor, "token width"]:
-        """A quantity like `values` times a matrix, with only the pairs that there are."""
         return values @ weight if self.pattern is None else decode_active(values, weight, self.pattern)
 
     def dense(self, source: int | None = None) -> Float[Tensor, "token latent"]:
@@ -169,4 +204,4 @@ class Codes:
         gate = self.source_gate
         if gate is not None:
             gate = replace(gate, cut=gate.cut.detach())
-        return replace(self, values=self.values.detach(), source_gate=gate)
+        return replace(self, values=self.values.detach(), source_gate=gate, table=None)

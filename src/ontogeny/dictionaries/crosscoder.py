@@ -195,16 +195,7 @@ class Crosscoder(nn.Module):
 
     def decode_normalised(self, codes: Codes, x: Tensor | None) -> Float[Tensor, "token source_out d_out"]:
         """The reconstruction in the normalised space; with a skip the normalised activations read are needed too."""
-        if codes.source_gate is None:
-            out = codes.times(codes.values, self.W_dec.flatten(1)).unflatten(1, self.b_dec.shape)
-        else:
-            # Source by source, so that nothing is as large as [token source latent].
-            parts = [
-                codes.times(codes.gated(source), W_dec.contiguous())
-                for source, W_dec in enumerate(self.W_dec.unbind(1))
-            ]
-            out = torch.stack(parts, 1)
-        out = out + self.b_dec
+        out = codes.times(self.W_dec) + self.b_dec
         if self.W_skip is not None:
             if x is None:
                 raise DictionaryError("this dictionary has a skip connection; decode needs the activations read too.")
@@ -229,9 +220,9 @@ class Crosscoder(nn.Module):
         y = x if target is None else self.normalise_target(target)
         pre = self.preactivation(x, self._kept_table)
         codes = self.activation(pre, context.k)
-        recon = self.decode_normalised(codes, x)
-        terms = compute_terms(self, pre, codes, y - recon, y, context)
-        return StepOutput(terms, codes.detach(), self.denormalise(recon.detach()))
+        error = y - self.decode_normalised(codes, x)
+        terms = compute_terms(self, pre, codes, error, y, context)
+        return StepOutput(terms, codes.detach(), error.detach(), y, self)
 
     def loss_terms(
         self, x: Float[Tensor, "token source_in d_model"], target: Float[Tensor, "token source_out d_out"] | None = None
@@ -240,10 +231,10 @@ class Crosscoder(nn.Module):
         return self.training_step(x, None, target).terms
 
     @torch.no_grad()
-    def after_step(self, output: StepOutput) -> None:
+    def after_step(self, codes: Codes) -> None:
         """Update what is estimated from training batches; call once per training step, never in evaluation."""
         assert self.training, "thresholds are estimated in training only"
-        self.activation.after_step(output.codes, self.shared_norm(output.codes.norms))
+        self.activation.after_step(codes, self.shared_norm(codes.norms))
 
     # ---- start -----------------------------------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ from ontogeny.dictionaries.activation_functions.preactivation import Preactivati
 from ontogeny.dictionaries.codes import Codes
 from ontogeny.dictionaries.config import CrosscoderConfig, PenaltyConfig
 from ontogeny.dictionaries.losses import RECON_LOSSES, SPARSITY_LOSSES
+from ontogeny.dictionaries.losses.contract import Strengths
 from ontogeny.dictionaries.losses.revival import aux_k_penalty, dead_columns, preact_penalty
 from ontogeny.dictionaries.selection import row_top_k
 from ontogeny.dictionaries.sparse import Pattern, decode_active
@@ -32,11 +33,21 @@ class StepContext:
 
 @dataclass(frozen=True)
 class StepOutput:
-    """A training step's weighted loss terms (the loss is their sum), its codes and its raw reconstruction."""
+    """A training step's weighted loss terms (the loss is their sum) and its codes, outside the graph.
+
+    `error` is target - reconstruction, normalised and outside the graph; `recon` is made of it when asked for.
+    """
 
     terms: dict[str, Tensor]
     codes: Codes
-    recon: Float[Tensor, "token source_out d_out"]
+    error: Float[Tensor, "token source_out d_out"]
+    target: Float[Tensor, "token source_out d_out"]
+    crosscoder: "Crosscoder"
+
+    @property
+    def recon(self) -> Float[Tensor, "token source_out d_out"]:
+        """The raw reconstruction."""
+        return self.crosscoder.denormalise(self.target - self.error)
 
     @property
     def loss(self) -> Float[Tensor, ""]:
@@ -56,12 +67,11 @@ def compute_terms(
     terms = {"recon": _reduce(RECON_LOSSES[config.recon](error, target), config)}
     norms = _gate_norms(crosscoder)
     if isinstance(config.sparsity, PenaltyConfig):
-        strengths = [(codes.gated(source), norm) for source, norm in enumerate(norms)]
-        penalty = SPARSITY_LOSSES[config.sparsity.kind].penalty(codes, strengths, config.sparsity)
+        penalty = SPARSITY_LOSSES[config.sparsity.kind].penalty(codes, Strengths(codes, norms), config.sparsity)
         terms["sparsity"] = config.sparsity.coefficient * context.sparsity_factor * penalty
     if config.preact:
         threshold = cast(JumpReLU, crosscoder.activation).threshold
-        terms["preact"] = config.preact * preact_penalty(pre.dense, threshold, norms)
+        terms["preact"] = config.preact * preact_penalty(codes.table or pre.table(), threshold, norms)
     if config.aux_k is not None and context.dead is not None and bool(context.dead.any()):
         fitted = _fit_with_dead(crosscoder, pre, context.dead)
         terms["aux_k"] = aux_k_weight(config, *error.shape[1:]) * aux_k_penalty(error.detach().flatten(1), fitted)

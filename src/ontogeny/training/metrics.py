@@ -1,10 +1,11 @@
 """The numbers of one training step: cheap enough to be taken every few steps, and free of any side effect."""
 
 import math
+import time
 from collections.abc import Mapping, Sequence
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
 from ontogeny.dictionaries.codes import Codes
@@ -41,7 +42,6 @@ def compute_step_metrics(
     target: Float[Tensor, "token source d_model"],
     recon: Float[Tensor, "token source d_model"],
     codes: Codes,
-    dead: Bool[Tensor, "latent"],
     names: Sequence[str],
 ) -> dict[str, int | float]:
     """The `train/...` numbers of one batch (`training/tracking.py` documents the names)."""
@@ -53,10 +53,23 @@ def compute_step_metrics(
     metrics["train/l0"] = float(codes.l0().double().mean())
     for source, name in enumerate(names):
         metrics[f"train/l0/{name}"] = float(codes.l0(source).double().mean())
-    metrics["train/dead"] = float(dead.double().mean())
     return metrics
 
 
 def describe(metrics: Mapping[str, int | float]) -> str:
     """The few metrics that a person watches, on one line."""
     return "  ".join(form.format(metrics[name]) for name, form in SHOWN if name in metrics)
+
+
+class Clock:
+    """Tokens per second since it was last asked."""
+
+    def __init__(self, tokens: int) -> None:
+        self._tokens = tokens
+        self._time = time.monotonic()
+
+    def rate(self, tokens: int) -> float:
+        now = time.monotonic()
+        rate = (tokens - self._tokens) / max(now - self._time, 1e-9)
+        self._tokens, self._time = tokens, now
+        return rate

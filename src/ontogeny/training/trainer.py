@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from ontogeny.activations.shuffled_snapshots import ShuffledSnapshots
 from ontogeny.activations.stream import ActivationBatch, ActivationStream, Cursor
-from ontogeny.dictionaries.crosscoder import Crosscoder, StepContext, StepOutput
+from ontogeny.dictionaries.codes import Codes
+from ontogeny.dictionaries.crosscoder import Crosscoder, StepContext
 from ontogeny.errors import ConfigError, NonFiniteError, StoreError
 from ontogeny.interventions.sources import select_sources, source_positions
 from ontogeny.progress import Reporter
@@ -32,7 +33,7 @@ from ontogeny.training.checkpoint import (
 from ontogeny.training.config import TrainingConfig
 from ontogeny.training.finite import check_finite, non_finite_loss
 from ontogeny.training.memory import return_freed_blocks
-from ontogeny.training.metrics import compute_step_metrics, describe
+from ontogeny.training.metrics import Clock, compute_step_metrics, describe
 from ontogeny.training.tracking import Tracker, open_tracker
 from ontogeny.types import source_names
 
@@ -120,7 +121,7 @@ class Trainer:
         total = self.config.total_steps
         tracker.rewind(first)
         metrics: dict[str, int | float] = {}
-        clock = _Clock(self.tokens)
+        clock = Clock(self.tokens)
         with (reporter or Reporter()).measure("training", total, first) as advance:
             for batch in self._batches():
                 wanted = self.step % self.config.log_every == 0 or self.step == total - 1
@@ -149,33 +150,42 @@ class Trainer:
         """One optimizer update; the metrics of its batch if they are wanted."""
         # Before the forward and not only before the backward: the last gradients make room for its tables.
         self.optimizer.zero_grad(set_to_none=True)
-        x, target = self._read_and_written(batch.x.to(self.device, non_blocking=True))
         rate = self._set_learning_rate()
+        codes, metrics = self._differentiate(batch, wanted)
+        norm = self._clip()
+        self.optimizer.step()
+        self.crosscoder.after_step(codes)
+        self._count_silence(codes)
+        self.step += 1
+        self.tokens += codes.n_tokens
+        self.cursor = batch.cursor
+        if metrics is None:
+            return None
+        return metrics | {
+            "train/dead": float(self._dead().double().mean()),
+            "train/lr": rate,
+            "train/grad_norm": norm,
+        }
+
+    def _differentiate(self, batch: ActivationBatch, wanted: bool) -> tuple[Codes, dict[str, int | float] | None]:
+        """Leave the loss's gradients with the weights; the codes, and what is told of them if it is wanted."""
+        x, target = self._read_and_written(batch.x.to(self.device, non_blocking=True))
         context = self._context()
         with torch.autocast(self.device.type, torch.bfloat16, self.config.autocast and self.device.type != "cpu"):
             output = self.crosscoder.training_step(x, context, target)
-        loss = output.loss
+        loss, codes, metrics = output.loss, output.codes, None
         if not torch.isfinite(loss):
             raise non_finite_loss(self.step, output, batch, self.stream.sources)
+        if wanted:
+            seen = x if target is None else target
+            names = source_names([self.stream.sources[i] for i in self.writes])
+            metrics = compute_step_metrics(output.terms, seen, output.recon, codes, names)
+            metrics["train/sparsity_factor"] = context.sparsity_factor
+            if self.own_k is not None:
+                metrics["train/k"] = context.k or self.own_k
+        del output, x, target  # the backward has its own copies of what it needs
         loss.backward()
-        norm = self._clip()
-        self.optimizer.step()
-        self.crosscoder.after_step(output)
-        self._count_silence(output, x.shape[0])
-        self.step += 1
-        self.tokens += x.shape[0]
-        self.cursor = batch.cursor
-        if not wanted:
-            return None
-        names = source_names([self.stream.sources[i] for i in self.writes])
-        seen = x if target is None else target
-        dead = self._dead()
-        k = {"train/k": context.k or self.own_k} if self.own_k is not None else {}
-        return (
-            compute_step_metrics(output.terms, seen, output.recon, output.codes, dead, names)
-            | {"train/lr": rate, "train/sparsity_factor": context.sparsity_factor, "train/grad_norm": norm}
-            | k
-        )
+        return codes, metrics
 
     def _set_learning_rate(self) -> float:
         """The learning rate of this step, set in every group; the plain one is returned."""
@@ -199,10 +209,10 @@ class Trainer:
         return self.tokens_since_fired >= self.config.dead_after_tokens
 
     @torch.no_grad()
-    def _count_silence(self, output: StepOutput, n_tokens: int) -> None:
+    def _count_silence(self, codes: Codes) -> None:
         """Training batches alone move these counters; evaluation has no way to them."""
-        self.tokens_since_fired += n_tokens
-        self.tokens_since_fired[output.codes.counts() > 0] = 0
+        self.tokens_since_fired += codes.n_tokens
+        self.tokens_since_fired[codes.counts() > 0] = 0
 
     def _clip(self) -> float:
         """The gradient's norm before clipping; NonFiniteError if it is none, before any weight has changed."""
@@ -271,20 +281,6 @@ class Trainer:
             state, self.crosscoder.state_dict(), optimizer_tensors(self.optimizer, self.crosscoder), trainer
         )
         save_checkpoint(checkpoint, self.out_dir / CHECKPOINTS, self.config.keep_last)
-
-
-class _Clock:
-    """Tokens per second since it was last asked."""
-
-    def __init__(self, tokens: int) -> None:
-        self._tokens = tokens
-        self._time = time.monotonic()
-
-    def rate(self, tokens: int) -> float:
-        now = time.monotonic()
-        rate = (tokens - self._tokens) / max(now - self._time, 1e-9)
-        self._tokens, self._time = tokens, now
-        return rate
 
 
 def _open_optimizer(crosscoder: Crosscoder, config: TrainingConfig) -> torch.optim.Adam:

@@ -11,6 +11,7 @@ from ontogeny.dictionaries.activation_functions.contract import ActivationFuncti
 from ontogeny.dictionaries.activation_functions.preactivation import Preactivation
 from ontogeny.dictionaries.codes import Codes, SourceGate
 from ontogeny.dictionaries.config import JumpReLUConfig
+from ontogeny.dictionaries.dense import jump_table
 from ontogeny.dictionaries.elementwise import jump_gate
 from ontogeny.dictionaries.sparse import Pattern
 
@@ -43,15 +44,15 @@ class JumpReLU(ActivationFunction):
         if self.training:
             lowest = (lowest - self.window / 2).clamp_min(0.0)
         sample = linear(pre.x[:64].detach(), pre.W_enc.detach(), pre.b_enc.detach())
-        if pre.sparse_pays(sample * norm - lowest):
-            # In any source: pre · n_s > lowest for some s is pre · max n_s > lowest, as neither side is negative.
-            tokens, latents = torch.nonzero(pre.raw * norm > lowest, as_tuple=True)
-            pattern = Pattern.from_pairs(tokens, latents, pre.n_tokens, pre.n_latents)
-            codes = Codes(pre.kept(pre.raw[tokens, latents], pattern), pre.norms, pattern)
-        else:
-            codes = Codes(pre.dense, pre.norms)
-        if self.per_source:
-            gate = SourceGate(pre.norms, threshold, "latent", self.window)
-            return Codes(codes.values, codes.norms, codes.pattern, gate)
-        spread = (lambda v: v) if codes.pattern is None else (lambda v: v.index_select(0, codes.indices))
-        return Codes(jump_gate(codes.values, spread(threshold), spread(norm), self.window), codes.norms, codes.pattern)
+        gate = SourceGate(pre.norms, threshold, "latent", self.window) if self.per_source else None
+        if not pre.sparse_pays(sample * norm - lowest):
+            norms = pre.norms.unbind(1) if self.per_source else (norm,)
+            table = jump_table(pre.x, pre.W_enc, pre.b_enc, threshold, norms, self.window, whole=not self.per_source)
+            return Codes(table.values, pre.norms, None, gate, table)
+        # In any source: pre · n_s > lowest for some s is pre · max n_s > lowest, as neither side is negative.
+        tokens, latents = torch.nonzero(pre.raw * norm > lowest, as_tuple=True)
+        pattern = Pattern.from_pairs(tokens, latents, pre.n_tokens, pre.n_latents)
+        values = pre.kept(pre.raw[tokens, latents], pattern)
+        if gate is None:
+            values = jump_gate(values, threshold.index_select(0, latents), norm.index_select(0, latents), self.window)
+        return Codes(values, pre.norms, pattern, gate)

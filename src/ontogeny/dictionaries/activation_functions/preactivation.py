@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn.functional import linear
 
 from ontogeny.dictionaries.codes import Codes, SourceGate
+from ontogeny.dictionaries.dense import DenseTable, plain_table
 from ontogeny.dictionaries.sparse import Pattern, encode_active
 
 SPARSE_BELOW = 0.05
@@ -91,6 +92,10 @@ class Preactivation:
     def dense(self) -> Float[Tensor, "token latent"]:
         """pre, with gradient: for codes that are not sparse."""
         return linear(self.x, self.W_enc, self.b_enc)
+
+    def table(self) -> DenseTable:
+        """pre as a table without gates: for what is asked of all pairs while the codes are sparse."""
+        return plain_table(self.x, self.W_enc, self.b_enc, self.raw)
 
     def kept_scores(self, scores: Float[Tensor, " pair"], pattern: Pattern) -> Float[Tensor, " pair"]:
         """The pre-activations, with gradient, at pairs whose scores are known."""

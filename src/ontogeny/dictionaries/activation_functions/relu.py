@@ -6,7 +6,7 @@ from ontogeny.dictionaries.activation_functions.contract import ActivationFuncti
 from ontogeny.dictionaries.activation_functions.preactivation import Preactivation
 from ontogeny.dictionaries.codes import Codes
 from ontogeny.dictionaries.config import ReLUConfig
-from ontogeny.dictionaries.elementwise import relu_linear
+from ontogeny.dictionaries.dense import relu_table
 from ontogeny.dictionaries.sparse import Pattern
 
 
@@ -21,7 +21,8 @@ class ReLU(ActivationFunction):
     def forward(self, pre: Preactivation, k: int | None = None) -> Codes:
         sample = torch.nn.functional.linear(pre.x[:64].detach(), pre.W_enc.detach(), pre.b_enc.detach())
         if not pre.sparse_pays(sample):
-            return Codes(relu_linear(pre.x, pre.W_enc, pre.b_enc), pre.norms)
+            table = relu_table(pre.x, pre.W_enc, pre.b_enc)
+            return Codes(table.values, pre.norms, table=table)
         tokens, latents = torch.nonzero(pre.raw > 0, as_tuple=True)
         pattern = Pattern.from_pairs(tokens, latents, pre.n_tokens, pre.n_latents)
         return Codes(pre.kept(pre.raw[tokens, latents], pattern), pre.norms, pattern)

@@ -6,9 +6,11 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from ontogeny.dictionaries.dense import DenseTable
+
 
 def preact_penalty(
-    pre: Float[Tensor, "token latent"],
+    table: DenseTable,
     threshold: Float[Tensor, " latent"],
     norms: Sequence[Float[Tensor, " latent"]],
 ) -> Float[Tensor, ""]:
@@ -16,7 +18,7 @@ def preact_penalty(
 
     It compares the threshold with pre, not with pre · n. Source: Language-Model-SAEs, `lp_coefficient`.
     """
-    return torch.relu(threshold - pre).mean(0) @ torch.stack(list(norms)).mean(0)
+    return table.shortfall_means(threshold) @ torch.stack(list(norms)).mean(0)
 
 
 def aux_k_penalty(residual: Float[Tensor, "token width"], fitted: Float[Tensor, "token width"]) -> Float[Tensor, ""]:
