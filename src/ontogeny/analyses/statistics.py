@@ -64,7 +64,7 @@ GROUPS = (
     _ACTIVE,
     *_DENSITY,
     Column("share", "fraction", "share of the latent's active tokens that lie in the group; null for a dead latent"),
-    Column("share_se", "fraction", "standard error of share over documents"),
+    Column("share_se", "fraction", "standard error of share over documents; null where share is 0 or 1"),
 )
 HISTOGRAM = (
     _LATENT,

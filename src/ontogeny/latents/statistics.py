@@ -85,7 +85,10 @@ def compute_group_shares(
     columns = []
     for bit, size in enumerate(sizes):
         inside = runs.sums((bits >> bit) & 1)
-        columns.append((runs.by_latent(inside), *runs.share_of_tokens(inside, size), *runs.ratio(inside, counts)))
+        share, share_se = runs.ratio(inside, counts)
+        # All or nothing has no spread within the sample, which is no proof that there is none.
+        share_se = np.where((share > 0) & (share < 1), share_se, np.nan)
+        columns.append((runs.by_latent(inside), *runs.share_of_tokens(inside, size), share, share_se))
     n_active, density, density_se, share, share_se = (np.stack(column, axis=1) for column in zip(*columns, strict=True))
     return GroupShares(sizes.sum(axis=1), n_active.astype(np.int64), density, density_se, share, share_se)
 

@@ -99,7 +99,7 @@ def compute_evidence(
     matmul for all windows that begin in the same stretch of a row, with the encoders of their latents only.
     """
     device = dictionary.W_enc.device
-    norms = dictionary.decoder_norms().detach().cpu().numpy()
+    norms = dictionary.decoder_norms().detach().float().cpu().numpy()
     read = [(dictionary.sources_in.index(name), s) for s, name in enumerate(dictionary.sources_out)
             if name in dictionary.sources_in]  # fmt: skip
     positions = source_positions(store.sources, dictionary.sources_in)
@@ -134,7 +134,7 @@ def _evidence_of_group(
     """W_enc[j, s] · x̃_s for windows of one stretch of one row."""
     low, high = int(places.min()), int(places.max()) + 1
     encoders = dictionary.W_enc[torch.from_numpy(latents).to(x.device)]
-    dots = torch.bmm(x[low:high].transpose(0, 1), encoders.permute(1, 2, 0)).cpu().numpy()
+    dots = torch.bmm(x[low:high].transpose(0, 1), encoders.permute(1, 2, 0)).float().cpu().numpy()
     found: Float[np.ndarray, "source window place"] = dots[:, places - low, np.arange(len(latents))[:, None]]
     return found
 
