@@ -34,6 +34,20 @@ def test_the_newest_of_a_kind_stands_unless_an_older_one_is_named(tmp_path: Path
     assert gather_results(workspace, ids[0]).results["meaning"].id == ids[0]
 
 
+def test_a_result_of_the_text_alone_goes_with_its_recipe(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path)
+    ids = []
+    for name in ("mine", "yours"):
+        draft = workspace.begin("results", {"analysis": "ngrams", "of": name}, {"corpus": "c"}, name=name)
+        save_result(make_results(4)["meaning"], draft.path)
+        ids.append(draft.finish(analysis="ngrams").id)
+    dictionary = workspace.begin("dictionaries", {"k": 1}, name="mine").finish(sources=["a"])
+    assert gather_results(workspace, "mine").results["ngrams"].id == ids[0]
+    assert gather_results(workspace, ids[0]).dictionary.id == dictionary.id
+    with pytest.raises(ArtifactError, match="goes with no dictionary"):
+        gather_results(workspace, ids[1])
+
+
 def test_what_has_no_results_says_so(tmp_path: Path) -> None:
     workspace = Workspace(tmp_path)
     corpus = workspace.begin("corpora", {"k": 1}, name="text").finish()

@@ -108,6 +108,12 @@ def draw_picture(picture: Picture) -> "Figure":
     handles, labels = panels[-1].get_legend_handles_labels()
     if 1 < len(labels) <= MOST_LABELS or (labels and picture.kind != "heatmap" and len(labels) == 1):
         panels[-1].legend(handles, labels, loc="best")
+    if not any(np.isfinite(curve.y).any() for curve in picture.curves) and picture.kind in (
+        "line",
+        "scatter",
+        "histogram",
+    ):
+        panels[0].text(0.5, 0.5, "nothing to draw", transform=panels[0].transAxes, ha="center", color="#666666")
     figure.suptitle(escape_controls(picture.title), x=0.01, ha="left", fontsize=11)
     if picture.notes:
         figure.supxlabel("; ".join(picture.notes), x=0.01, ha="left", fontsize=7, color="#666666")

@@ -35,17 +35,18 @@ def kind_of(artifact: Artifact) -> str:
 def gather_results(workspace: Workspace, reference: str) -> Gathering:
     """All results of a dictionary, by the name of a recipe or the id of the dictionary or of one of its results.
 
-    A result named by its id stands before a newer one of its kind. ArtifactError where nothing answers, where it is
-    another kind of artifact, or where there are no results yet.
+    With them come results of the same recipe that need no dictionary (n-grams of the text, say). A result named by its
+    id stands before a newer one of its kind. ArtifactError where nothing answers, where it is another kind of artifact,
+    or where there are no results yet.
     """
-    named = _find(workspace, reference)
+    named = find_results(workspace, reference)
     chosen = named if named.kind in RESULT_KINDS else None
-    dictionary = named if chosen is None else workspace.find(_dictionary_of(chosen), "dictionaries")
+    dictionary = named if chosen is None else _dictionary_of(workspace, chosen)
     found = [
         artifact
         for kind in RESULT_KINDS
         for artifact in workspace.artifacts(kind)
-        if artifact.inputs.get("dictionary") == dictionary.id
+        if artifact.inputs.get("dictionary") == dictionary.id or _goes_with(artifact, dictionary)
     ]
     if not found:
         raise ArtifactError(
@@ -60,8 +61,8 @@ def gather_results(workspace: Workspace, reference: str) -> Gathering:
     return Gathering(dictionary, ordered, len(found) - len(results), chosen)
 
 
-def _find(workspace: Workspace, reference: str) -> Artifact:
-    """A recipe's name means its newest dictionary; an id means what has it."""
+def find_results(workspace: Workspace, reference: str) -> Artifact:
+    """The evaluation, result or dictionary that is meant; a recipe's name means its newest dictionary."""
     dictionaries = [artifact for artifact in workspace.artifacts("dictionaries") if reference in artifact.names]
     if dictionaries:
         return dictionaries[-1]
@@ -74,10 +75,18 @@ def _find(workspace: Workspace, reference: str) -> Artifact:
     return found
 
 
-def _dictionary_of(result: Artifact) -> str:
-    identity = result.inputs.get("dictionary")
-    if identity is None:
+def _goes_with(result: Artifact, dictionary: Artifact) -> bool:
+    """Whether a result that needs no dictionary belongs to the same recipe."""
+    return "dictionary" not in result.inputs and bool(set(result.names) & set(dictionary.names))
+
+
+def _dictionary_of(workspace: Workspace, result: Artifact) -> Artifact:
+    """The dictionary that a result was made from, or the newest one of its recipe."""
+    if "dictionary" in result.inputs:
+        return workspace.find(result.inputs["dictionary"], "dictionaries")
+    fitting = [each for each in workspace.artifacts("dictionaries") if _goes_with(result, each)]
+    if not fitting:
         raise ArtifactError(
-            f"result {result.id} ({kind_of(result)}) rests on no dictionary: `ontogeny show` prints it."
+            f"result {result.id} ({kind_of(result)}) goes with no dictionary: `ontogeny show` prints it."
         )
-    return identity
+    return fitting[-1]

@@ -20,7 +20,7 @@ from ontogeny.results.pictures import Axis, Curve, Picture, TextLine, describe_c
 from ontogeny.results.reader import LATENT, ResultReader
 from ontogeny.results.tables import View
 
-MOST_ROWS = 4_000_000
+MOST_ROWS = 1_000_000
 MOST_POINTS = 3_000
 MOST_CURVES = 40
 MOST_LINES = 24

@@ -37,6 +37,11 @@ def test_without_a_wish_every_class_is_there(readers: dict[str, ResultReader]) -
     assert sorted(row["class"] for row in rows) == sorted(CLASSES)
 
 
+def test_dead_latents_are_shown_only_when_they_are_asked_for(readers: dict[str, ResultReader]) -> None:
+    assert N_LATENTS - 1 not in choose_latents(readers, top=N_LATENTS)
+    assert choose_latents(readers, [N_LATENTS - 1]) == [N_LATENTS - 1]
+
+
 def test_a_latent_out_of_range_names_the_range(readers: dict[str, ResultReader]) -> None:
     with pytest.raises(ConfigError, match=f"no latent {N_LATENTS}: this dictionary's latents are 0 to {N_LATENTS - 1}"):
         choose_latents(readers, [0, N_LATENTS])

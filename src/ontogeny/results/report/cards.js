@@ -79,7 +79,7 @@ function examplesOf(card) {
   return el("div", { class: "examples" }, [...exampleGroups(card)].map(([name, examples], index) => {
     const values = examples.map((example) => example.value).filter((value) => value !== null);
     const range = values.length && Math.max(...values) > 0 ? `${format(Math.min(...values))} to ${format(Math.max(...values))}` : "";
-    return el("details", { open: index < 2 }, el("summary", {}, name, " ", el("small", {}, range)),
+    return el("details", { open: index < 4 }, el("summary", {}, name, " ", el("small", {}, range)),
       examples.map((example) => el("div", { class: "example" },
         el("small", { title: `document ${example.document}, row ${example.row}, position ${example.position}` }, example.value === null ? "" : format(Number(example.value.toPrecision(3)))),
         textOf(card, example, largest))));
@@ -113,8 +113,8 @@ function logitsOf(card) {
   if (!card.logits) return lack("logits", "effect on the next token");
   const known = Object.keys(card.logits), wanted = shown.source !== null && card.logits[shown.source] ? shown.source : known[known.length - 1];
   const sides = card.logits[wanted], largest = Math.max(...[...sides.top, ...sides.bottom].map((pair) => Math.abs(pair[1] || 0)), 1e-9);
-  const list = (pairs, heading, kind) => el("div", {}, el("h4", {}, heading), el("ol", { class: `logits ${kind}` }, pairs.map(([token, effect]) =>
-    el("li", {}, el("span", { class: "token" }, token), el("b", { style: { "--share": (Math.abs(effect || 0) / largest).toFixed(3) } }, format(effect))))));
+  const list = (pairs, heading, kind) => el("div", {}, el("h4", {}, heading), el("ol", { class: `logits ${kind}` }, pairs.map(([token, effect, text]) =>
+    el("li", { title: text }, el("span", { class: "token" }, token), el("b", { style: { "--share": (Math.abs(effect || 0) / largest).toFixed(3) } }, format(effect))))));
   return el("div", {}, el("h3", {}, "Direct effect on the next token ", el("small", {}, wanted)), el("div", { class: "sides" }, list(sides.top, "more likely", "up"), list(sides.bottom, "less likely", "down")));
 }
 
@@ -140,12 +140,12 @@ function factsOf(card) {
 }
 
 function smallTablesOf(card) {
-  return card.small.map((table) => el("details", { class: "small" }, el("summary", {}, `${words(table.analysis)}: ${words(table.table)}`),
+  return card.small.map((table) => el("details", { class: "small", open: table.rows.length <= 6 }, el("summary", {}, `${words(table.analysis)}: ${words(table.table)}`),
     sortableTable(table.columns.map((name) => ({ name, unit: "1", meaning: "" })), table.rows, table.n_rows > table.rows.length ? `${table.rows.length} of ${table.n_rows} rows` : null)));
 }
 
 function drawCard(latent) {
-  const card = openCard(latent), explanation = factOf(card, "explanation"), kind = factOf(card, "class");
+  const card = openCard(latent), explanation = factOf(card, "explanation"), kind = card.class;
   const silent = card.facts.some((fact) => fact.name === "n_active" && fact.value === 0);
   const examples = el("div"), logits = el("div"), bar = el("div");
   const redraw = () => {
@@ -155,7 +155,7 @@ function drawCard(latent) {
   };
   redraw();
   return el("article", { class: "card", "aria-label": `Latent ${latent}` },
-    el("header", {}, el("h2", {}, `Latent ${latent}`), kind && kind.text ? el("span", { class: "chip", style: { "--chip": colourOfClass(kind.text) } }, kind.text) : null,
+    el("header", {}, el("h2", {}, `Latent ${latent}`), kind ? el("span", { class: "chip", style: { "--chip": colourOfClass(kind) } }, kind) : null,
       explanation && explanation.text ? el("p", { class: "explanation" }, el("bdi", {}, explanation.text)) : null),
     silent ? el("p", { class: "empty" }, "This latent fires on none of the held-out tokens.") : null,
     el("div", { class: "columns" },

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ontogeny.results.reader import LATENT, ResultReader
+from ontogeny.results.report.selection import read_classes
 from ontogeny.results.report.windows import Window, pack_windows
 from ontogeny.results.style import escape_controls, format_value, round_number
 from ontogeny.results.tables import Column
@@ -41,9 +42,11 @@ def compute_cards(readers: Readers, latents: Sequence[int], sources: Sequence[st
     parts = {name: _rows(readers, name, latents) for name in PARTS}
     facts = _facts(readers, latents)
     small = _small_tables(readers, latents)
+    classes = read_classes(readers, latents)
     return [
         {
             LATENT: latent,
+            "class": escape_controls(classes.get(latent, "")),
             "facts": facts[latent],
             "trajectory": _by_source(parts["trajectory"].get(latent, ()), sources, ("norm", "live")),
             "scaling": _scaling(parts["scaling"].get(latent, ()), parts["trajectory"].get(latent, ()), sources),
@@ -164,7 +167,8 @@ def _scaling(
     probe = peak if peak in probes else probes[0] if probes else None
     names = ("nu_error", "nu_error_se", "nu_reconstruction", "nu_reconstruction_se")
     scaling = _by_source([row for row in rows if row.get("probe") == probe], sources, names)
-    return scaling if scaling is None or probe is None else {**scaling, "probe": [probe]}
+    known = scaling is not None and any(value is not None for name in names for value in scaling[name])
+    return scaling if known else None
 
 
 def _histogram(rows: Sequence[dict[str, Any]]) -> dict[str, list[Any]] | None:
@@ -176,12 +180,13 @@ def _histogram(rows: Sequence[dict[str, Any]]) -> dict[str, list[Any]] | None:
 
 
 def _logits(rows: Sequence[dict[str, Any]], sources: Sequence[str]) -> dict[str, dict[str, list[Any]]] | None:
-    """Tokens pushed up and down, by source: [token, effect] from the strongest on."""
+    """Tokens pushed up and down, by source: token, effect, effect with its error, from the strongest on."""
     found: dict[str, dict[str, list[Any]]] = {}
     for row in sorted(rows, key=lambda row: row["rank"]):
         side = found.setdefault(row["source"], {"top": [], "bottom": []}).setdefault(row["side"], [])
         if len(side) < MOST_LOGITS:
-            side.append([escape_controls(str(row["token"])), round_number(row["effect"])])
+            effect = format_value(row["effect"], row.get("effect_se"))
+            side.append([escape_controls(str(row["token"])), round_number(row["effect"]), effect])
     return {source: found[source] for source in sources if source in found} or None
 
 

@@ -138,12 +138,20 @@ function drawLines(picture) {
   }));
 }
 
+function isEmpty(picture) {
+  if (picture.kind === "tokens") return !picture.lines.length;
+  if (picture.kind === "table") return !picture.rows.length;
+  if (picture.kind === "heatmap") return !(picture.cells || []).flat().some((value) => value !== null);
+  return !picture.curves.some((curve) => curve.y.some((value) => value !== null));
+}
+
 // A picture with its title, legend, tip under the pointer, and notes.
 function pictureOf(picture, size) {
   const box = el("figure", { class: "picture" });
   const draw = () => {
     const head = [picture.title ? el("h3", {}, picture.title) : null];
     const notes = picture.notes && picture.notes.length ? el("figcaption", {}, picture.notes.join("; ")) : null;
+    if (isEmpty(picture)) return box.replaceChildren(...head.filter(Boolean), el("p", { class: "empty" }, "Nothing to draw: the table has no values for it."));
     if (picture.kind === "tokens") return box.replaceChildren(...head.filter(Boolean), drawLines(picture), ...(notes ? [notes] : []));
     if (picture.kind === "table") return box.replaceChildren(...head.filter(Boolean), sortableTable(picture.columns, picture.rows, notes ? picture.notes.join("; ") : null));
     const drawn = picture.kind === "heatmap" ? drawCells(picture, size) : drawCurves(picture, size);

@@ -39,8 +39,7 @@ const list = { query: "", by: "" };
 
 function listed() {
   const rows = ids.filter((id) => {
-    const card = openCard(id), kind = factOf(card, "class");
-    const text = `${id} ${kind ? kind.text : ""} ${firstText(card)}`.toLowerCase();
+    const card = openCard(id), text = `${id} ${card.class} ${firstText(card)}`.toLowerCase();
     return text.includes(list.query.toLowerCase());
   });
   if (!list.by) return rows;
@@ -50,9 +49,9 @@ function listed() {
 
 function drawList() {
   at("list").replaceChildren(...listed().map((id) => {
-    const card = openCard(id), kind = factOf(card, "class");
+    const card = openCard(id);
     return el("li", {}, el("a", { href: `#latent-${id}`, "aria-current": shown.latent === id ? "true" : null },
-      el("span", { class: "dot", style: { background: kind && kind.text ? colourOfClass(kind.text) : "transparent" }, title: kind ? kind.text : "" }),
+      el("span", { class: "dot", style: { background: card.class ? colourOfClass(card.class) : "transparent" }, title: card.class }),
       el("b", {}, String(id)), spark(card), el("bdi", { class: "first" }, firstText(card))));
   }));
   if (!at("list").childElementCount) at("list").append(el("li", { class: "empty" }, "none fits"));
@@ -86,7 +85,7 @@ function forgetRemovedCharts() {
 }
 
 function drawSummaries() {
-  const drawable = (picture) => picture.kind !== "tokens" && picture.kind !== "table";
+  const drawable = (picture) => picture.kind !== "tokens" && picture.kind !== "table" && !isEmpty(picture);
   at("summaries").append(...report.results.filter((result) => result.summary.length || result.pictures.some(drawable)).map((result) => el("section", { class: "summary" },
     el("h2", {}, words(result.kind), " ", el("small", {}, `${result.id} · ${result.made}`)),
     result.summary.filter(([, text]) => Array.isArray(text)).map(([name, texts]) => el("ul", { title: words(name), class: texts.some((text) => text.length > 30) ? "said" : "said short" }, texts.map((text) => el("li", {}, el("bdi", {}, text))))),

@@ -47,8 +47,8 @@ def iter_number_columns(readers: Readers) -> Iterator[tuple[str, str, str]]:
                     yield kind, table, column
 
 
-def _rank(readers: Readers, by: str, lowest: bool) -> list[int]:
-    """Latents by a column, largest (or smallest) first; equal ones by index."""
+def _rank(readers: Readers, by: str, lowest: bool, least: float = -np.inf) -> list[int]:
+    """Latents whose number is above `least` by a column, largest (or smallest) first; equal ones by index."""
     known = list(iter_number_columns(readers))
     fitting = [each for each in known if by in (each[2], ".".join(each), f"{each[0]}.{each[2]}")]
     if not fitting:
@@ -62,7 +62,7 @@ def _rank(readers: Readers, by: str, lowest: bool) -> list[int]:
     data = readers[kind].read(table, [LATENT, column])
     values = np.asarray(data.column(column).cast(pa.float64()).to_numpy(zero_copy_only=False))
     latents = data.column(LATENT).to_numpy()
-    known_rows = np.flatnonzero(np.isfinite(values))
+    known_rows = np.flatnonzero(np.isfinite(values) & (values > least))
     order = np.lexsort((latents[known_rows], values[known_rows] if lowest else -values[known_rows]))
     return [int(latent) for latent in latents[known_rows[order]]]
 
@@ -80,15 +80,20 @@ def _check_range(readers: Readers, latents: Sequence[int]) -> None:
         raise ConfigError(f"there is no latent {unknown[0]}: this dictionary's latents are 0 to {last}.")
 
 
-def _of_every_class(readers: Readers, count: int) -> list[int]:
-    """The most active latents, the classes (where they are known) in turn."""
-    ranked = _most_active(readers)
-    classes: dict[int, str] = {}
-    for reader in readers.values():
+def read_classes(readers: Readers, latents: Sequence[int] | None = None) -> dict[int, str]:
+    """The class of each latent, from the evolution of latents, else from any analysis that gives them classes."""
+    for kind in sorted(readers, key=lambda kind: (kind != "evolution", kind)):
+        reader = readers[kind]
         for table in reader.tables:
             if "class" in reader.column_names(table) and reader.is_per_latent(table):
-                rows = reader.read(table, [LATENT, "class"]).to_pylist()
-                classes = classes or {row[LATENT]: str(row["class"]) for row in rows}
+                rows = reader.read(table, [LATENT, "class"], latents).to_pylist()
+                return {row[LATENT]: str(row["class"]) for row in rows if row["class"] is not None}
+    return {}
+
+
+def _of_every_class(readers: Readers, count: int) -> list[int]:
+    """The most active latents, the classes (where they are known) in turn."""
+    ranked, classes = _most_active(readers), read_classes(readers)
     seen: dict[str, int] = {}
     turn = {}
     for latent in ranked:
@@ -103,7 +108,7 @@ def _most_active(readers: Readers) -> list[int]:
     columns = {column for _, _, column in iter_number_columns(readers)}
     for name in ACTIVITY:
         if name in columns:
-            return _rank(readers, name, lowest=False)
+            return _rank(readers, name, lowest=False, least=0.0)
     for reader in readers.values():
         for table in reader.tables:
             if LATENT in reader.column_names(table):
