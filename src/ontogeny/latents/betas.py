@@ -14,8 +14,8 @@ from jaxtyping import Float, Int, Shaped
 
 from ontogeny.latents.scaling import ScalingSums
 
-CHUNK = 4_096
-"""Latents worked out at a time, so that a temporary is far smaller than the sums."""
+CHUNK = 512
+"""Latents worked out at a time: a temporary stays in the cache, and far smaller than the sums."""
 
 
 @dataclass(frozen=True)

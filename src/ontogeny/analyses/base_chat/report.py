@@ -73,6 +73,7 @@ def compare_models(inputs: AnalysisInputs, config: BaseChatConfig) -> Result:
         "mean_difference_relative": means[0]["relative"] if means else None,
         "missing": missing,
     }
+    summary["sentences"] = _say(summary, groups)
     return Result("base_chat", made, VIEWS, summary)
 
 
@@ -88,6 +89,22 @@ def _counts(latents: PairLatents) -> dict[str, int]:
         "base_only_survive": int((base & latents.survives).sum()),
         "shared": int((latents.kind == SHARED).sum()),
     }
+
+
+def _say(summary: dict[str, Any], groups: list[dict[str, str | int | float | None]]) -> list[str]:
+    """What the numbers mean."""
+    chat_only, tested = summary["chat_only"], summary["chat_only_tested"]
+    sentences = [
+        f"{chat_only:,} of {summary['n_latents']:,} latents are chat-only (only in {summary['chat']}) by norm; of "
+        f"the {tested:,} that fire often enough to be tested, {summary['chat_only_survive']:,} survive latent scaling."
+    ]
+    if len(groups) > 1:
+        most = max(groups[1:], key=lambda row: row["kl"] or 0.0)
+        sentences.append(
+            f"The models' predictions lie {groups[0]['kl']:.3f} nats apart on average, and most on {most['group']} "
+            f"({most['kl']:.3f})."
+        )
+    return sentences
 
 
 def _in_shared_interval(latents: PairLatents) -> float | None:

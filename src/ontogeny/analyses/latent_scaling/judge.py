@@ -57,4 +57,24 @@ def judge(inputs: AnalysisInputs, config: LatentScalingConfig) -> Result:
         "present_earlier_by_scaling": earlier,
         "controls_called_present": max(claims) if claims else None,
     }
+    summary["sentences"] = say(summary)
     return Result("latent_scaling", tables, VIEWS, summary)
+
+
+def say(summary: dict[str, Any]) -> list[str]:
+    """What the counts mean."""
+    tests, gone = summary["tests"], summary["absent_by_norm"]
+    sentences = [
+        f"Of {tests:,} pairs (latent, other source) that could be tested, {gone:,} look absent by decoder norm; latent "
+        f"scaling finds {summary['complete_shrinkage']:,} of these there after all (complete shrinkage), "
+        f"{summary['latent_decoupling']:,} written by other latents, and confirms {summary['survives']:,}.",
+        f"{summary['turned']:,} pairs hold the latent in another direction than at its probe, and "
+        f"{summary['unclear']:,} are unclear.",
+    ]
+    claims = summary["controls_called_present"]
+    if claims is not None:
+        sentences.append(
+            f"Along directions that are not the latent's own the same tests call up to {claims:.0%} of latents "
+            "present: what is found cannot be surer than that."
+        )
+    return sentences

@@ -22,44 +22,42 @@ from ontogeny.analyses.latent_scaling.verdicts import (
 from ontogeny.results import Column, Table
 
 RATIOS = (
-    ("beta_activation", "beta on the activation"),
-    ("beta_activation_no_bias", "beta on the activation less the decoder's bias"),
-    ("beta_reconstruction", "beta on the reconstruction"),
-    ("beta_error", "beta on the error: what the other latents leave"),
     (
         "nu_error",
         "beta_error in units of that at the probe's source; 0: the latent is not there; null without a clear unit",
     ),
     ("nu_reconstruction", "beta_reconstruction in those units; high: other latents write its direction there"),
     ("nu_own", "relative_norm with its shrinkage undone, along the target's own decoder, whichever way that turned"),
+    ("beta_activation", "beta on the activation"),
+    ("beta_activation_no_bias", "beta on the activation less the decoder's bias"),
+    ("beta_reconstruction", "beta on the reconstruction"),
+    ("beta_error", "beta on the error: what the other latents leave"),
 )
+_ESTIMATES = [
+    column
+    for name, meaning in RATIOS
+    for column in (Column(name, "1", meaning), Column(f"{name}_se", "1", "its standard error over documents"))
+]
 SCALING = (
     Column("latent", "1", "index of the latent"),
     Column("source", "1", "the target: whose activations are looked at"),
     Column("probe", "1", "the source whose decoder is looked along; nu is relative to it"),
     Column("n_active", "tokens", "held-out tokens that the latent fires on"),
-    Column("n_clusters", "1", "blocks of documents that it fires in; standard errors rest on them"),
-    *(
-        column
-        for name, meaning in RATIOS
-        for column in (Column(name, "1", meaning), Column(f"{name}_se", "1", "its standard error over documents"))
-    ),
     Column("relative_norm", "fraction", "decoder norm (normalised space) over that at the probe"),
-    Column("delta_norm", "fraction", "((newer - older) / larger + 1) / 2 of the two norms: 1 = only in the newer"),
     Column("verdict_norm", "1", "absent or present, by relative_norm"),
-    Column(
-        "verdict_scaling",
-        "1",
-        "present (nu_error), turned (only nu_own), absent (neither) or unclear; null where the latent is too rare",
-    ),
+    Column("verdict_scaling", "1", "present (nu_error), turned (nu_own only), absent, unclear; null: too rare"),
+    Column("complete_shrinkage", "1", "absent by norm, yet present or turned by scaling"),
+    *_ESTIMATES[:6],
+    Column("latent_decoupling", "1", "absent by norm, yet nu_reconstruction is above its threshold"),
+    Column("survives", "1", "absent by norm, and scaling confirms it on error and reconstruction"),
+    Column("delta_norm", "fraction", "((newer - older) / larger + 1) / 2 of the two norms: 1 = only in the newer"),
+    Column("n_clusters", "1", "blocks of documents that it fires in; standard errors rest on them"),
+    *_ESTIMATES[6:],
     Column("q_absent", "1", "adjusted p-value of: nu_error is not below its threshold"),
     Column("q_present", "1", "adjusted p-value of: nu_error is not above its threshold"),
     Column("q_own_absent", "1", "adjusted p-value of: nu_own is not below that threshold"),
     Column("q_own_present", "1", "adjusted p-value of: nu_own is not above it"),
-    Column("complete_shrinkage", "1", "absent by norm, yet present or turned by scaling"),
-    Column("latent_decoupling", "1", "absent by norm, yet nu_reconstruction is above its threshold"),
-    Column("survives", "1", "absent by norm, and scaling confirms it on error and reconstruction"),
-)
+)  # fmt: skip
 PAIRS = (
     Column("source", "1", "where the latents are at home: the probe"),
     Column("other", "1", "where they are looked for"),
