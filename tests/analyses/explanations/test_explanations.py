@@ -81,8 +81,8 @@ def test_a_perfect_model_scores_one_and_a_clueless_one_half(inputs: AnalysisInpu
         assert row["prompt_tokens"] == 21 and row["reply_tokens"] == 9
     judged = found.table("judgements").rows()
     assert all(row["truth"] == row["said"] for row in judged)
-    assert any("<<" in row["text"] for row in judged if row["trial"] == "fuzzing")
-    assert not any("<<" in row["text"] for row in judged if row["trial"] == "detection")
+    assert any("⟦" in row["text"] for row in judged if row["trial"] == "fuzzing")
+    assert not any("⟦" in row["text"] for row in judged if row["trial"] == "detection")
     assert found.summary["detection"] == 1.0
 
     def clueless(request: dict[str, Any], _: int) -> Said:
@@ -240,8 +240,8 @@ def test_scores_are_balanced_accuracies() -> None:
 
 
 def test_marks_run_together() -> None:
-    assert mark(("a", "b", "c", "d"), (False, True, True, False)) == "a<<bc>>d"
-    assert mark(("a", "b"), (True, True)) == "<<ab>>"
+    assert mark(("a", "b", "c", "d"), (False, True, True, False)) == "a⟦bc⟧d"
+    assert mark(("a", "b"), (True, True)) == "⟦ab⟧"
 
 
 def test_answers_outlive_a_torn_line(tmp_path: Path) -> None:

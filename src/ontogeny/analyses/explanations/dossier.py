@@ -13,7 +13,8 @@ from ontogeny.latents.sampling import choose_controls, choose_from_bins, choose_
 from ontogeny.latents.windows import PassPlaces, Windows
 
 LEVELS = 4
-OPEN, CLOSE = "<<", ">>"
+OPEN, CLOSE = "⟦", "⟧"
+"""Marks that text has no use for: << and >> are common in programs."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Passage:
 
     @property
     def marked(self) -> str:
-        """The text with what the latent is on between << and >>."""
+        """The text with what the latent is on between ⟦ and ⟧."""
         return mark(self.words, self.on)
 
 
@@ -50,7 +51,7 @@ class Dossier:
 
 
 def mark(words: tuple[str, ...], on: tuple[bool, ...]) -> str:
-    """Text with runs of marked words between << and >>."""
+    """Text with runs of marked words between ⟦ and ⟧."""
     parts, inside = [], False
     for word, wanted in zip(words, on, strict=True):
         if wanted != inside:
@@ -73,12 +74,15 @@ def compile_dossier(
     and from documents of which nothing is shown.
     """
     assert block.n_latents == 1, "a dossier is one latent's"
+    # A latent that few documents know shares them out between the two lists.
+    known = len(np.unique(documents.of[block.tokens]))
+    n_shown = min(config.shown, max(known * config.shown // (config.shown + config.scored), 1))
     per_level = -(-max(config.shown, config.scored) // LEVELS) + config.shown
-    strongest = choose_strongest(block, documents, config.shown // 2).tokens
+    strongest = choose_strongest(block, documents, -(-n_shown // 2)).tokens
     levels = choose_from_bins(block, documents, level_bins(block, LEVELS), LEVELS, per_level, config.seed)
     # Level by level and turn by turn, so that whatever is taken first covers the whole range.
     ranged = levels.tokens[np.lexsort((levels.bins, levels.ranks))]
-    shown = _one_a_document(np.concatenate([strongest, ranged]), documents, np.zeros(0, np.int64), config.shown)
+    shown = _one_a_document(np.concatenate([strongest, ranged]), documents, np.zeros(0, np.int64), n_shown)
     scored = _one_a_document(ranged, documents, documents.of[shown], config.scored)
     controls = choose_controls(block, documents, len(scored) or 1, config.before, config.after, config.seed).tokens
 

@@ -19,7 +19,7 @@ _ANSWER = "Reply with one JSON object and nothing else:"
 
 _EXPLAIN = f"""\
 You study one unit of a sparse dictionary learned from a language model's activations. You are shown texts in which the
-unit is on; the tokens on which it is on stand between << and >>. Say in at most 25 words what the unit responds to: the
+unit is on; the tokens on which it is on stand between ⟦ and ⟧. Say in at most 25 words what the unit responds to: the
 marked tokens, or what in the text before them makes them marked. Prefer the most specific statement that fits all
 texts. Then rate the complexity of what it responds to:
 {RUBRIC}
@@ -30,8 +30,8 @@ You are told what a unit of a sparse dictionary responds to, and shown numbered 
 may be any number of them. {_ANSWER} {{"on": [numbers]}}"""
 
 _FUZZ = f"""\
-You are told what a unit of a sparse dictionary responds to, and shown numbered texts in which tokens are marked with <<
-and >>. In some of them the marks stand where the unit is on, in the others they were put elsewhere. Say in which texts
+You are told what a unit of a sparse dictionary responds to, and shown numbered texts in which tokens are marked with ⟦
+and ⟧. In some of them the marks stand where the unit is on, in the others they were put elsewhere. Say in which texts
 the marks are right. {_ANSWER} {{"on": [numbers]}}"""
 
 

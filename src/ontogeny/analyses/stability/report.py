@@ -95,10 +95,10 @@ def make_result(inputs: AnalysisInputs, config: StabilityConfig) -> Result:
         shares += _other_classes(inputs, config, name, role, living)
     survival = _survival_rows(reunions, own, alive, config)
     tables = (
-        twin_table,
-        _matches(reunions, own, codes.counts, alive, config),
         Table.from_rows("survival", SURVIVAL, survival, _schema(SURVIVAL)),
         Table.from_rows("classes", CLASS_SHARES, shares, _schema(CLASS_SHARES)),
+        twin_table,
+        _matches(reunions, own, codes.counts, alive, config),
     )
     views = (
         View("scatter", "survival", "What survives another dictionary, by class", x="class", y=("share", "control"),
