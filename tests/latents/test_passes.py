@@ -1,5 +1,6 @@
 """The pass: every kept token once and in corpus order, in parts, from a cache, and through a kill."""
 
+import itertools
 import os
 import signal
 import subprocess
@@ -9,6 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from safetensors.torch import load, save
 
 from latents.small import CountAndSum, corpus, dictionary, store
 from ontogeny.activations.memory import MemoryStore
@@ -31,6 +35,13 @@ class Batches(CountAndSum):
     def update(self, batch: LatentBatch) -> None:
         super().update(batch)
         self.batches.append(batch)
+
+
+@pytest.fixture(scope="module")
+def batches(tmp_path_factory: pytest.TempPathFactory) -> list[LatentBatch]:
+    seen = Batches()
+    run_pass(dictionary(), store(tmp_path_factory.mktemp("store")), {"seen": seen}, batch_size=11)
+    return seen.batches
 
 
 def same(left: CountAndSum, right: CountAndSum) -> bool:
@@ -101,9 +112,28 @@ def test_parts_merged_in_order_are_the_whole(tmp_path: Path, n_parts: int) -> No
     for index in range(n_parts):
         part = CountAndSum()
         total += run_pass(dictionary(), store(tmp_path), {"all": part}, batch_size=16, part=(index, n_parts))
-        merged.merge(part)
+        sent = CountAndSum()  # as it would come from another process: through a file
+        sent.load_state(load(save(part.state())))
+        merged.merge(sent)
     assert total == n_tokens and merged.firsts == whole.firsts
     assert torch.equal(merged.counts, whole.counts)
+    torch.testing.assert_close(merged.sums, whole.sums, rtol=1e-13, atol=1e-13)
+    torch.testing.assert_close(merged.activation, whole.activation, rtol=1e-13, atol=1e-13)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(cuts=st.lists(st.integers(0, 20), max_size=6))
+def test_any_split_into_parts_merges_to_the_whole(batches: list[LatentBatch], cuts: list[int]) -> None:
+    whole, merged = CountAndSum(), CountAndSum()
+    for batch in batches:
+        whole.update(batch)
+    bounds = sorted(min(cut, len(batches)) for cut in (0, *cuts, len(batches)))
+    for start, stop in itertools.pairwise(bounds):
+        part = CountAndSum()
+        for batch in batches[start:stop]:
+            part.update(batch)
+        merged.merge(part)
+    assert torch.equal(merged.counts, whole.counts) and merged.firsts == whole.firsts
     torch.testing.assert_close(merged.sums, whole.sums, rtol=1e-13, atol=1e-13)
     torch.testing.assert_close(merged.activation, whole.activation, rtol=1e-13, atol=1e-13)
 
