@@ -1,4 +1,4 @@
-"""A loopback server that speaks the part of the hub's file API that loading models needs.
+"""A loopback server that speaks the part of the hub's file API that loading models and data sets needs.
 
     GET  /api/models/{repo}[/revision/{rev}]            model info, `sha`
     GET  /api/models/{repo}/refs                        branches and tags
@@ -6,6 +6,7 @@
     POST /api/models/{repo}/paths-info/{rev}            the same for named paths
     HEAD, GET /{repo}/resolve/{rev}/{file}              ETag, X-Repo-Commit, X-Linked-Etag/-Size, Range
 
+Data sets lie at /api/datasets/{repo} and /datasets/{repo}; in `repositories` their names begin with `datasets/`.
 Errors carry the hub's `X-Error-Code`. A repository can be gated, and the next downloads can be cut off in the middle.
 Run a client with `HF_ENDPOINT` set *before* Python starts: huggingface_hub reads it at import.
 """
@@ -33,7 +34,7 @@ def commit_of(files: dict[str, bytes]) -> str:
 
 @dataclass
 class Repository:
-    """Revisions of one model repository: name → file name → bytes."""
+    """Revisions of one repository: name → file name → bytes."""
 
     branches: dict[str, dict[str, bytes]]
     tags: dict[str, dict[str, bytes]] = field(default_factory=dict)
@@ -85,8 +86,10 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self, send_body: bool) -> None:
         path = unquote(urlsplit(self.path).path)
         self.hub.requests.append((self.command, path, self.headers.get("Range")))
-        api = re.fullmatch(r"/api/models/([^/]+/[^/]+?)(?:/(revision|refs|tree|paths-info)(?:/(.+))?)?", path)
-        resolve = re.fullmatch(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path)
+        path = path.replace("/api/models/", "/api/", 1)
+        repo = r"/((?:datasets/)?[^/]+/[^/]+?)"
+        api = re.fullmatch(f"/api{repo}(?:/(revision|refs|tree|paths-info)(?:/(.+))?)?", path)
+        resolve = None if api else re.fullmatch(rf"{repo}/resolve/([^/]+)/(.+)", path)
         match = api or resolve
         repository = None if match is None else self.hub.repositories.get(match[1])
         if match is None or repository is None:
@@ -115,7 +118,8 @@ class _Handler(BaseHTTPRequestHandler):
         if files is None:
             return self._fail(404, "RevisionNotFound", f"Invalid rev id: {revision}")
         if what == "tree":
-            return self._json([_entry(path, data) for path, data in files.items() if path.startswith(folder)])
+            everything = parse_qs(urlsplit(self.path).query).get("recursive", ["false"])[0].lower() in ("true", "1")
+            return self._json(_tree(files, folder, everything))
         if what == "paths-info":
             return self._json([_entry(path, files[path]) for path in self._posted_paths if path in files])
         siblings = [{"rfilename": path} for path in files]
@@ -169,6 +173,18 @@ class _Handler(BaseHTTPRequestHandler):
 def _blob_id(data: bytes) -> str:
     """git's id of a file."""
     return hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
+
+
+def _tree(files: dict[str, bytes], folder: str, everything: bool) -> list[dict[str, object]]:
+    """Files below a folder (of all depths if `everything`), and the folders among them."""
+    prefix = f"{folder}/" if folder else ""
+    below = {path: data for path, data in files.items() if path.startswith(prefix)}
+    parents = {path[: at.start()] for path in below for at in re.finditer("/", path) if at.start() > len(folder)}
+    shown = {path for path in (*below, *parents) if everything or "/" not in path[len(prefix) :]}
+    folders: list[dict[str, object]] = [
+        {"type": "directory", "path": path, "size": 0, "oid": "0" * 40} for path in sorted(shown & parents)
+    ]
+    return folders + [_entry(path, data) for path, data in below.items() if path in shown]
 
 
 def _entry(path: str, data: bytes) -> dict[str, object]:

@@ -6,6 +6,7 @@ the work, so one client asks all questions that one environment can answer.
 
 import contextlib
 import hashlib
+import io
 import json
 import os
 import random
@@ -17,6 +18,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
@@ -43,6 +45,14 @@ def steps(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, bytes
     return {name: snapshot_files(tmp_path_factory.mktemp(name), seed) for seed, name in enumerate(names)}
 
 
+def pickled_files(files: dict[str, bytes]) -> dict[str, bytes]:
+    """The same snapshot as repositories of some years ago have it."""
+    file = io.BytesIO()
+    torch.save(load(files["model.safetensors"]), file)
+    rest = {name: data for name, data in files.items() if not name.endswith(".safetensors")}
+    return {**rest, "pytorch_model.bin": file.getvalue()}
+
+
 @pytest.fixture(scope="module")
 def server(steps: dict[str, dict[str, bytes]]) -> Iterator[Hub]:
     bare = {"config.json": steps["step0"]["config.json"], "pytorch_model.bin": b"not read"}
@@ -57,6 +67,7 @@ def server(steps: dict[str, dict[str, bytes]]) -> Iterator[Hub]:
         "big/file": Repository({"main": large}),
         "big/other": Repository({"main": large}),
         "old/pickled": Repository({"main": bare}),
+        "old/readable": Repository({"main": pickled_files(steps["step1"])}),
     }
     with serve_hub(repositories) as hub:
         yield hub
@@ -158,6 +169,17 @@ print(json.dumps({"labels": s.labels, "steps": s.steps, "width": s.d_model, "dep
     torch.manual_seed(3)
     expected = build_model("gpt_neox").half().float().get_output_embeddings().weight.sum().item()
     assert found["sum"] == pytest.approx(expected, rel=1e-5)
+
+
+def test_pickled_weights_come_by_leave(hub: Hub, client: Client) -> None:
+    found = client.ask(
+        """
+old = series(model="old/readable", allow_pickled_weights=True).open(0).module.state_dict()
+new = series(model="EleutherAI/pythia-tiny", revisions=["step1"]).open(0).module.state_dict()
+print(json.dumps([bool((old[name] == new[name]).all()) for name in new]))
+"""
+    )
+    assert all(found)
 
 
 def test_steps_ranges_and_patterns(hub: Hub, client: Client) -> None:

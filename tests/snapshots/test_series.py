@@ -1,5 +1,6 @@
 """Series from local folders: order, selection, checks between snapshots, loading."""
 
+import os
 import shutil
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
+from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
@@ -144,9 +146,58 @@ def test_identity_is_the_content(family: Path) -> None:
     assert series_of(model=str(family / "renamed")).identity(0) == identities[3]
 
 
-def test_missing_tensors_are_refused(family: Path) -> None:
-    from safetensors.torch import load_file, save_file
+def pickle_weights(folder: Path, **more: object) -> None:
+    """Replace a snapshot's safetensors by a pickle, with more in it if so wished."""
+    tensors = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    torch.save({**tensors, **more}, folder / "pytorch_model.bin")
 
+
+def test_pickled_weights_are_read_by_leave_alone(family: Path) -> None:
+    expected = load_model(str(family / "step0")).state_dict()
+    pickle_weights(family / "step0")
+    series = open_series(SeriesConfig(folders=f"{family}/step*"))
+    with pytest.raises(
+        SnapshotError, match=r"only pickled weights \(pytorch_model.bin\); set series.allow_pickled"
+    ) as no:
+        series.open(0)
+    assert "\n" not in str(no.value)
+    allowed = open_series(SeriesConfig(folders=f"{family}/step*", allow_pickled_weights=True))
+    loaded = allowed.open(0).module.state_dict()
+    assert loaded.keys() == expected.keys()
+    for name, tensor in expected.items():
+        assert torch.equal(loaded[name], tensor), name
+
+
+class Payload:
+    """Unpickled freely it would make a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.mkdir, (str(self.path),)
+
+
+def test_a_pickle_that_holds_code_runs_nothing(family: Path, tmp_path: Path) -> None:
+    pickle_weights(family / "step0", payload=Payload(tmp_path / "made"))
+    allowed = open_series(SeriesConfig(folders=f"{family}/step*", allow_pickled_weights=True))
+    with pytest.raises(SnapshotError, match="none of it was run"):
+        allowed.open(0)
+    assert not (tmp_path / "made").exists()
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "pytorch_model.bin"])
+def test_torn_weights_are_one_sentence(family: Path, name: str) -> None:
+    if name == "pytorch_model.bin":
+        pickle_weights(family / "step0")
+    whole = (family / "step0" / name).read_bytes()
+    (family / "step0" / name).write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(SnapshotError, match="fetch them again"):
+        open_series(SeriesConfig(folders=f"{family}/step*", allow_pickled_weights=True)).open(0)
+
+
+def test_missing_tensors_are_refused(family: Path) -> None:
     path = family / "step0" / "model.safetensors"
     tensors = load_file(path)
     tensors.pop("gpt_neox.final_layer_norm.weight")

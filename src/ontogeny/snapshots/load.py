@@ -2,9 +2,11 @@
 
 import json
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PretrainedConfig, PreTrainedTokenizerBase
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
@@ -33,14 +35,7 @@ def load_model(
     folder = _fetch_weights(model, revision, allow_pickled_weights)
     # One bar a snapshot for reading a file would hide the bar over all of them.
     logging.disable_progress_bar()
-    # With loading info the answer is a pair, which the type hints of transformers don't know.
-    answer: Any = AutoModelForCausalLM.from_pretrained(
-        folder,
-        dtype=getattr(torch, dtype),
-        use_safetensors=True if any(folder.glob(SAFE_WEIGHTS)) else None,
-        output_loading_info=True,
-    )
-    loaded, info = answer
+    loaded, info = _read_weights(folder, getattr(torch, dtype), named(model, revision))
     missing = sorted(info["missing_keys"])
     if missing:
         raise SnapshotError(
@@ -48,6 +43,27 @@ def load_model(
             "it would run on random weights, so choose another snapshot."
         )
     return loaded.to(device).eval()
+
+
+def _read_weights(folder: Path, dtype: torch.dtype, name: str) -> tuple[Any, dict[str, Any]]:
+    """(model, loading info) of a folder; SnapshotError where a file of weights is damaged or not of tensors alone."""
+    safe = any(folder.glob(SAFE_WEIGHTS))
+    try:
+        # With loading info the answer is a pair, which the type hints of transformers don't know. Pickles go through
+        # torch's restricted unpickler (its `weights_only`), which transformers asks for itself.
+        answer: Any = AutoModelForCausalLM.from_pretrained(
+            folder, dtype=dtype, use_safetensors=True if safe else None, output_loading_info=True
+        )
+    except UnpicklingError as error:
+        raise SnapshotError(
+            f"the pickled weights of {name} hold something other than tensors or are damaged, and none of it was run: "
+            "fetch them again, or convert them to safetensors where you trust them."
+        ) from error
+    except (SafetensorError, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise SnapshotError(f"the weights of {name} cannot be read ({reason}): fetch them again.") from error
+    loaded, info = answer
+    return loaded, info
 
 
 def _check_dtype(device: str, dtype: str) -> None:
