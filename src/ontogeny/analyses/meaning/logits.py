@@ -7,12 +7,13 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import Float, Int
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import save_file
 from torch import Tensor
 
 from ontogeny.snapshots.hooks import HookedModel
 from ontogeny.snapshots.unembedding import fold_unembedding
 from ontogeny.tokens.corpus import Corpus
+from ontogeny.tokens.tensor_file import map_tensors
 from ontogeny.types import HookPoint
 from ontogeny.workspace import disk_errors
 
@@ -36,8 +37,8 @@ class LogitEffects:
 
     @classmethod
     def load(cls, path: Path) -> "LogitEffects":
-        """What `save` wrote."""
-        return cls(**load_file(path))
+        """What `save` wrote, as memory maps: those of all sources together would be too much to hold."""
+        return cls(**map_tensors(path))
 
 
 @torch.no_grad()

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
 from ontogeny.analyses.contract import AnalysisInputs
 from ontogeny.analyses.meaning.config import MeaningConfig
@@ -13,6 +13,7 @@ from ontogeny.analyses.meaning.logits import LogitEffects, compute_logit_effects
 from ontogeny.analyses.meaning.span import Contexts, encode_contexts, read_contexts
 from ontogeny.interventions.sources import source_positions
 from ontogeny.snapshots.hooks import HookedModel
+from ontogeny.tokens.tensor_file import map_tensors
 from ontogeny.types import Source
 from ontogeny.workspace import disk_errors
 
@@ -47,7 +48,7 @@ def ask_snapshots(inputs: AnalysisInputs, config: MeaningConfig, contexts: Conte
     found = [LogitEffects.load(_effects_file(inputs.scratch, place)) for place in range(len(writes))]
     if contexts is None:
         return Asked(found, np.zeros(0))
-    x = [load_file(_contexts_file(inputs.scratch, place))["x"] for place in range(len(reads))]
+    x = [map_tensors(_contexts_file(inputs.scratch, place))["x"] for place in range(len(reads))]
     return Asked(found, encode_contexts(dictionary.to(inputs.device).eval(), x, contexts))
 
 

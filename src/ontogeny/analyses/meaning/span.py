@@ -113,14 +113,14 @@ def _truncate(
 
 @torch.no_grad()
 def encode_contexts(
-    dictionary: Crosscoder, x: list[Float[Tensor, "context d_model"]], contexts: Contexts
+    dictionary: Crosscoder, x: list[Float[np.ndarray, "context d_model"]], contexts: Contexts
 ) -> Float[np.ndarray, " context"]:
     """The value of each context's own latent, from the activations of all sources read."""
     wanted = torch.from_numpy(contexts.latents[contexts.examples]).to(dictionary.W_enc.device)
     values = np.zeros(len(contexts))
     for start in range(0, len(contexts), ENCODED):
-        block = torch.stack([each[start : start + ENCODED] for each in x], dim=1).to(dictionary.W_enc.device)
-        codes = dictionary.encode(block).sparse()
+        block = np.stack([each[start : start + ENCODED] for each in x], axis=1)
+        codes = dictionary.encode(torch.from_numpy(block).to(dictionary.W_enc.device)).sparse()
         mine = codes.indices == wanted[start : start + ENCODED][codes.tokens]
         values[start + codes.tokens[mine].cpu().numpy()] = codes.values[mine].double().cpu().numpy()
     return values
