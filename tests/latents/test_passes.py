@@ -167,7 +167,7 @@ def kill(n_tokens):
             file.file.flush()  # what is behind the saved place may lie on disk too
         os.kill(os.getpid(), signal.SIGKILL)
 run_pass(made, store(root / "store"), {"all": rider}, batch_size=16, cache=cache, scratch=root / "scratch",
-         save_every=40, on_batch=kill)
+         save_seconds=0.0, on_batch=kill)
 """
 
 
@@ -191,7 +191,7 @@ def test_a_killed_pass_goes_on_to_the_same_bits(tmp_path: Path, after: int) -> N
         scratch=tmp_path / "scratch",
         on_batch=begun.append,
     )
-    assert done == n_tokens and begun[0] > (0 if after == 1 else 32)
+    assert done == n_tokens and begun[0] > (0 if after == 1 else after - 16)
     assert same(whole, resumed) and whole.firsts == resumed.firsts
     found = writer.finish()
     for path in expected.directory.glob("*.safetensors"):

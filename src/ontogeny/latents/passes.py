@@ -4,6 +4,7 @@ A pass that is cut off goes on from what it saved in its scratch folder: the rid
 begin and end at the same tokens either way, so the results are the same, bit for bit.
 """
 
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,7 +39,7 @@ def run_pass(
     cache: CodeCacheWriter | None = None,
     codes: CodeCache | None = None,
     scratch: Path | None = None,
-    save_every: int = 1 << 20,
+    save_seconds: float = 60.0,
     part: tuple[int, int] = (0, 1),
     on_batch: Callable[[int], None] = lambda n_tokens: None,
 ) -> int:
@@ -46,7 +47,7 @@ def run_pass(
 
     cache: a writer that takes the codes (to `finish` it is the caller's). codes: a cache to take them from in place of
     encoding; activations are then read only where a rider needs them. scratch: a folder of this pass alone, in which it
-    is saved every `save_every` tokens and at its end, and from which it goes on. part: (i, n) for the i-th of n parts,
+    is saved every `save_seconds` and at its end, and from which it goes on. part: (i, n) for the i-th of n parts,
     cut between shards; the riders of all parts are merged in order. StoreError where `codes` are another dictionary's
     or of fewer tokens, and where the store keeps no token.
     """
@@ -60,7 +61,7 @@ def run_pass(
     reader = _BatchReader(dictionary, store, codes, any(each.needs_activations for each in accumulators.values()))
     identity = {"batch_size": batch_size, "span": [start, stop], "store": store.index.fingerprint}
     state = PassState(scratch, identity, dictionary, accumulators, cache)
-    done = saved = state.load()
+    done, saved = state.load(), time.monotonic()
     with torch.no_grad():
         for shard, first, rows in _iter_pieces(store, batch_size, start + done, stop):
             batch = reader.read(shard, first, rows)
@@ -69,10 +70,10 @@ def run_pass(
             if cache is not None:
                 cache.append(batch.codes, batch.columns)
             done += batch.n_tokens
-            if done - saved >= save_every or start + done == stop:
-                state.save(done)
-                saved = done
             on_batch(done)
+            if time.monotonic() - saved >= save_seconds or start + done == stop:
+                state.save(done)
+                saved = time.monotonic()
     return done
 
 
