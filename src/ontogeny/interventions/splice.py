@@ -23,6 +23,7 @@ from torch import Tensor
 from ontogeny.dictionaries.codes import Codes
 from ontogeny.dictionaries.crosscoder import Crosscoder
 from ontogeny.interventions.sources import select_sources, source_positions
+from ontogeny.interventions.suffix import run_with
 from ontogeny.snapshots.hooks import HookedModel
 from ontogeny.snapshots.series import SnapshotSeries
 from ontogeny.tokens.corpus import Corpus
@@ -183,7 +184,7 @@ class _Splicer:
         def changed(value: Float[Tensor, "token_or_one d_model"]) -> Tensor:
             replaced = hidden.clone()
             replaced[keep] = value.to(hidden)
-            return _forward_from(model, tokens, mask, source.hook_point, replaced)
+            return run_with(model, tokens, mask, source.hook_point, replaced)
 
         ce_clean, _ = compute_token_losses(clean, targets, predicted)
         ce_spliced, kl = compute_token_losses(changed(recon), targets, predicted, clean)
@@ -201,19 +202,6 @@ def _clean_forward(
     """Logits of the untouched model, and its activation at the hook point."""
     output = model.forward(tokens, mask, read=[hook_point])
     return output.logits, output.activations[hook_point]
-
-
-def _forward_from(
-    model: HookedModel,
-    tokens: Int[Tensor, "row position"],
-    mask: Tensor | None,
-    hook_point: HookPoint,
-    replaced: Float[Tensor, "row position d_model"],
-) -> Float[Tensor, "row position vocab"]:
-    """Logits with the activation at the hook point `replaced`; the residual stream runs only the blocks after it."""
-    if hook_point.layer is not None and hook_point.site in ("resid_pre", "resid_post"):
-        return model.run_from(hook_point.layer + (hook_point.site == "resid_post"), replaced, mask)
-    return model.forward(tokens, mask, replace={hook_point: lambda _: replaced}).logits
 
 
 def _by_snapshot(sources: Sequence[Source], indices: Sequence[int]) -> dict[str, list[int]]:
