@@ -66,7 +66,9 @@ def test_the_tracker_gets_config_and_metrics(backend: str, tmp_path: Path, monke
     tracker.close()
     assert fake.inits[0]["project"] == "p"
     assert fake.inits[0]["name"] == "my-recipe"
-    assert fake.inits[0]["config"] == {"training": {"lr": 1e-3}}
+    tags = {} if backend == "wandb" else {"tags": ["a"]}
+    assert fake.inits[0]["config"] == {"training": {"lr": 1e-3}} | tags
+    assert ("tags" in fake.inits[0]) == (backend == "wandb"), "trackio.init has no such parameter"
     assert fake.logged == [(0, {"train/loss": 3.0})]
     assert fake.finished == 1
     assert load_metrics(tmp_path / METRICS_FILE) == [{"step": 0, "train/loss": 3.0}]

@@ -187,3 +187,27 @@ def test_one_source_gives_an_sae(tmp_path: Path) -> None:
     config = CrosscoderConfig(n_latents=96, activation=BatchTopKConfig(k=5))
     sae = Crosscoder(config, ("model",), d_model=D_MODEL)
     assert train(store, sae, TrainingConfig(steps=100, batch_size=128, lr=3e-3), tmp_path).metrics["train/fve"] > 0.7
+
+
+@pytest.mark.parametrize(
+    "activation",
+    [{"kind": "topk", "k": 5}, {"kind": "batchtopk", "k": 5}, {"kind": "relu"}, {"kind": "jumprelu"}],
+    ids=lambda activation: activation["kind"],
+)
+def test_autocast_to_bfloat16_learns_the_same_within_its_rounding(
+    activation: dict[str, object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = TrainingConfig(steps=60, batch_size=128, lr=3e-3, log_every=20)
+    fve = {}
+    for name in ("float32", "bfloat16"):
+        torch.manual_seed(0)
+        crosscoder = Crosscoder(CrosscoderConfig(n_latents=32, activation=activation), NAMES, d_model=D_MODEL)
+        with monkeypatch.context() as patch:
+            if name == "bfloat16":
+                # On the CPU the trainer leaves autocast off: it would be slower. Here it is on, as on a GPU.
+                autocast = torch.autocast
+                patch.setattr(torch, "autocast", lambda device, dtype, enabled: autocast(device, dtype, True))
+            fve[name] = train(planted_store(), crosscoder, config, tmp_path / name).metrics["train/fve"]
+        assert {weight.dtype for weight in crosscoder.parameters()} == {torch.float32}, "master weights stay float32"
+    assert fve["bfloat16"] != fve["float32"]
+    assert fve["bfloat16"] == pytest.approx(fve["float32"], abs=0.03)

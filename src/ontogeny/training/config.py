@@ -103,6 +103,6 @@ class TrackingConfig(Config):
     group: Annotated[str | None, Immaterial] = None
     """Group of runs."""
     tags: Annotated[tuple[str, ...], Immaterial] = ()
-    """Tags of the run."""
+    """Tags of the run; in trackio, which has none, a key of its config."""
     mode: Annotated[Literal["online", "offline", "disabled"], Immaterial] = "online"
     """wandb's mode: offline keeps the run in the artifact's folder until `wandb sync`."""

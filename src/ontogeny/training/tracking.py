@@ -99,8 +99,10 @@ class WandbTracker:
                 "mode": config.mode,
                 "dir": str(directory),
             }
-        elif config.entity is not None:
-            options["space_id"] = config.entity
+        else:
+            # trackio knows no tags; in its config they can be seen and filtered by.
+            options["config"] |= {"tags": list(config.tags)} if config.tags else {}
+            options |= {"space_id": config.entity} if config.entity is not None else {}
         self._run = self._module.init(**options)
         write_json(
             directory / RUN_FILE,
