@@ -4,8 +4,10 @@ import json
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from ontogeny.cli import main
+from ontogeny.commands.demo import print_story
 from ontogeny.results.gathering import gather_results
 from ontogeny.workspace import Workspace
 from results.synthetic import fill_workspace, make_results
@@ -76,6 +78,16 @@ def test_a_report(capsys: pytest.CaptureFixture[str], workspace: Workspace, tmp_
     assert file.read_text(encoding="utf-8").count('class="card"') == 4
     run(capsys, workspace, "report", "made-up", "--top", "3", "--by", "density", "--dest", str(tmp_path))
     assert len(list(tmp_path.glob("report-*.html"))) == 1
+
+
+def test_a_run_ends_with_where_to_look(workspace: Workspace) -> None:
+    console = Console(width=120)
+    made = list(gather_results(workspace, "made-up").results.values())
+    with console.capture() as told:
+        print_story(made, console)
+    for artifact in made:
+        assert f"ontogeny show {artifact.id}" in told.get()
+    assert "ontogeny report 'made-up'" in told.get()
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from rich.markup import escape
 from rich.table import Table as Grid
 
 from ontogeny.results import Result, load_result
+from ontogeny.results.gathering import RESULT_KINDS, kind_of
 from ontogeny.workspace import Artifact
 
 QUALITY = (
@@ -26,15 +27,19 @@ def print_story(made: Sequence[Artifact], console: Console, variant: str = "") -
     """
     if variant:
         console.rule(variant)
-    results = {
-        artifact.kind: load_result(artifact.path) for artifact in made if (artifact.path / "result.json").is_file()
-    }
-    if "evaluations" in results:
-        print_quality(results["evaluations"], console)
-    if "results" in results and results["results"].kind == "lifetimes":
-        print_lives(results["results"], console)
+    found = {kind_of(artifact): artifact for artifact in made if artifact.kind in RESULT_KINDS}
+    if "evaluation" in found:
+        print_quality(load_result(found.pop("evaluation").path), console)
+    if "lifetimes" in found:
+        lifetimes = load_result(found.pop("lifetimes").path)
+        print_lives(lifetimes, console)
         for which in ("latest", "earliest"):
-            print_extremes(results["results"], which, console)
+            print_extremes(lifetimes, which, console)
+    for kind, artifact in found.items():
+        console.print(f"{kind}: `ontogeny show {artifact.id}`", highlight=False, markup=False)
+    if found:
+        name = next(iter(found.values())).names[-1]
+        console.print(f"all of it on one page: `ontogeny report '{name}'`", highlight=False, markup=False)
 
 
 def print_quality(evaluation: Result, console: Console) -> None:
