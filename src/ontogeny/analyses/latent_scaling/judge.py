@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 
 from ontogeny.analyses.contract import AnalysisInputs
@@ -43,7 +42,6 @@ def judge(inputs: AnalysisInputs, config: LatentScalingConfig) -> Result:
         earlier += count_earlier(verdicts, len(names))
     latents = Table("latents", LATENTS, pa.Table.from_batches(parts), sorted_by=("latent",))
     controls = control_table(inputs.accumulated.get("controls"), names, config)
-    untested = int(np.sum([part.column("present_by_scaling").null_count for part in parts]))
     tables = (scaling_table(spool, adjusted, norms, names, config), pairs.table(), latents, controls)
     claims = [row["called_present"] for row in controls.rows() if row["called_present"] is not None]
     assert inputs.codes is not None, "the codes are among the needs"
@@ -51,7 +49,7 @@ def judge(inputs: AnalysisInputs, config: LatentScalingConfig) -> Result:
         "n_latents": inputs.dictionary.n_latents,
         "n_tokens": inputs.codes.n_tokens,
         "probe": config.probe,
-        "too_rare": untested,
+        "too_rare": int((inputs.codes.counts < config.min_tokens).sum()),
         "tests": pairs.total("n"),
         **{name: pairs.total(name) for name in PairCounts.NAMES[1:]},
         "present_earlier_by_scaling": earlier,
