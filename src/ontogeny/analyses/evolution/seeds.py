@@ -49,8 +49,7 @@ def match_seed(dictionary: Crosscoder, other: Crosscoder, reference: str, config
         )
     if other.W_dec.shape == dictionary.W_dec.shape and bool((other.W_dec == dictionary.W_dec).all()):
         raise AnalysisError(
-            f"analyses.evolution.seeds names {reference!r}, which is this very dictionary: name those of another "
-            "seed."
+            f"analyses.evolution.seeds names {reference!r}, which is this very dictionary: name those of another seed."
         )
     found = match_dictionaries(dictionary, other)
     order = [there for _, there in common_sources(dictionary, other)]
