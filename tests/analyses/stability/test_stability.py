@@ -148,3 +148,5 @@ def test_lives_are_read_along_the_hook_point_at_which_a_latent_is_strongest() ->
     assert [CLASSES[kind] for kind in found.kind] == ["late-specific", "emergent", "never"]
     np.testing.assert_array_equal(found.peak[:2], [5, 3])
     assert not found.live[2].any() and np.isnan(found.half_rise[2])
+    alone = compute_biographies(norms[:, :2], sources[:2], np.array([True, True, False]), LifeThresholds())
+    assert alone.kind[:2].tolist() == [-1, -1], "one snapshot is no series"

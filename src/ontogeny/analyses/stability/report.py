@@ -11,7 +11,7 @@ from ontogeny.analyses.contract import AnalysisInputs
 from ontogeny.analyses.stability.config import StabilityConfig
 from ontogeny.analyses.stability.survival import Biographies, Reunion, compute_biographies, count_active, reunite
 from ontogeny.analyses.stability.twins import Twins, compute_divergence, draw_partners, find_twins
-from ontogeny.latents.matching import random_decoders
+from ontogeny.latents.matching import NONE, random_decoders
 from ontogeny.latents.shares import wilson_interval
 from ontogeny.latents.trajectories import CLASSES
 from ontogeny.results import Column, Result, Table, View
@@ -151,13 +151,15 @@ def _other_classes(
 
 
 def _class_rows(dictionary: str, role: str, kinds: np.ndarray, alive: np.ndarray) -> list[dict[str, Any]]:
-    rows, total = [], int(alive.sum())
+    """One row a class; none where there is no series to live along."""
+    known = alive & (kinds != NONE)
+    rows, total = [], int(known.sum())
     for index, name in enumerate(CLASSES):
-        n = int(((kinds == index) & alive).sum())
+        n = int(((kinds == index) & known).sum())
         low, high = wilson_interval(n, total)
         shown = {"dictionary": dictionary, "role": role, "class": name, "n": n}
         rows.append({**shown, "share": n / total if total else None, "share_low": low, "share_high": high})
-    return [row for row in rows if row["class"] != "never" or row["n"]]
+    return [row for row in rows if total and (row["class"] != "never" or row["n"])]
 
 
 def _survival_rows(
