@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 
 from ontogeny.analyses.contract import AnalysisInputs
@@ -38,10 +37,6 @@ class Spool:
             reader = pa.ipc.open_file(file)
             for place in range(reader.num_record_batches):
                 yield reader.get_batch(place)
-
-    def column(self, name: str) -> np.ndarray:
-        """One column of all rows."""
-        return np.concatenate([batch.column(name).to_numpy() for batch in self])
 
     def remove(self) -> None:
         """Delete the file."""

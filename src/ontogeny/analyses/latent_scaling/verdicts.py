@@ -47,26 +47,34 @@ class Verdicts:
     survives: Bool[np.ndarray, " row"]
 
 
+QUESTIONS = {
+    "absent": ("t_error", False),
+    "present": ("t_error", True),
+    "coupled": ("t_reconstruction", False),
+    "decoupled": ("t_reconstruction", True),
+    "own_absent": ("t_own", False),
+    "own_present": ("t_own", True),
+}
+"""What is asked: the t-value that answers it, and whether a large one says yes."""
+
+
 def adjust(spool: Spool, config: LatentScalingConfig) -> Adjusted:
     """Test nu_error, nu_reconstruction and nu_own of every row against their thresholds, on both sides, and adjust.
 
     A row is tested where the latent fires on enough tokens, its beta at the reference is clearly above 0, and the
-    source is not the reference itself (where nu is 1 by definition).
+    source is not the reference itself (where nu is 1 by definition). One question at a time, kept in float32: there
+    may be tens of millions of rows.
     """
-    p: dict[str, list[np.ndarray]] = {field.name: [] for field in fields(Adjusted)}
+    return Adjusted(**{name: _answer(spool, config, *question) for name, question in QUESTIONS.items()})
+
+
+def _answer(spool: Spool, config: LatentScalingConfig, column: str, above: bool) -> Float[np.ndarray, " row"]:
+    parts = []
     for batch in spool:
-        tested, degrees = is_tested(batch, config), batch.column("n_clusters").to_numpy() - 1
-        for name, column, above in (
-            ("absent", "t_error", False),
-            ("present", "t_error", True),
-            ("coupled", "t_reconstruction", False),
-            ("decoupled", "t_reconstruction", True),
-            ("own_absent", "t_own", False),
-            ("own_present", "t_own", True),
-        ):
-            t = np.where(tested, batch.column(column).to_numpy(), np.nan)
-            p[name].append(compute_p(t, degrees, above=above))
-    return Adjusted(**{name: adjust_p(np.concatenate(parts)) for name, parts in p.items()})
+        degrees = batch.column("n_clusters").to_numpy() - 1
+        t = np.where(is_tested(batch, config), batch.column(column).to_numpy(), np.nan)
+        parts.append(compute_p(t, degrees, above=above))
+    return adjust_p(np.concatenate(parts)).astype(np.float32)
 
 
 def is_tested(batch: pa.RecordBatch, config: LatentScalingConfig) -> Bool[np.ndarray, " row"]:
