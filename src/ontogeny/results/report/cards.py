@@ -60,6 +60,28 @@ def compute_cards(readers: Readers, latents: Sequence[int], sources: Sequence[st
     ]
 
 
+def index_cards(cards: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """What the list of latents shows of each card, so that a card need not be read before it is opened."""
+    return [
+        {
+            LATENT: card[LATENT],
+            "class": card["class"],
+            "text": _first_text(card),
+            "norm": card["trajectory"]["norm"] if card["trajectory"] else [],
+        }
+        for card in cards
+    ]
+
+
+def _first_text(card: Mapping[str, Any]) -> str:
+    """Its explanation, else the tokens on which it is strongest."""
+    for fact in card["facts"]:
+        if fact["name"] == "explanation" and fact["text"]:
+            return str(fact["text"])
+    tops = [each for each in card["examples"] if each["kind"] == "top" and each["at"] is not None]
+    return " · ".join(each["tokens"][each["at"]] for each in tops[:4])
+
+
 def list_missing(readers: Readers) -> dict[str, str]:
     """What the cards lack, and the analysis that would find it."""
     return {part: kind for part, kind in WANTED.items() if kind not in readers}

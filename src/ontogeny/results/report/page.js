@@ -1,7 +1,7 @@
 // The page: tabs, the list of latents, keys, light and dark.
 
 const report = readJson("contents");
-const ids = [...document.querySelectorAll("script.card")].map((node) => Number(node.id.slice(5)));
+const ids = report.index.map((entry) => entry.latent);
 const TABS = [["overview", "Overview"], ["latents", `Latents ${ids.length}`], ["pictures", "Pictures"], ["tables", "Tables"]];
 const KEYS = [["j  k", "next, previous latent"], ["←  →", "previous, next snapshot"], ["1 – 4", "the parts of the report"], ["/", "search the latents"], ["l", "time: logarithmic or linear"], ["t", "light or dark"], ["?", "these keys"]];
 const classes = [];
@@ -22,44 +22,33 @@ function showTab(name) {
   tip.hide();
 }
 
-function spark(card) {
-  const norms = card.trajectory ? card.trajectory.norm.map((norm) => norm || 0) : [];
-  const largest = Math.max(...norms, 1e-9), step = 56 / Math.max(norms.length - 1, 1);
+function spark(values) {
+  const norms = values.map((norm) => norm || 0), largest = Math.max(...norms, 1e-9), step = 56 / Math.max(norms.length - 1, 1);
   return sv("svg", { viewBox: "-1 -1 58 20", class: "spark", "aria-hidden": "true" }, sv("path", { d: pathOf(norms.map((norm, index) => [index * step, 17 - 16 * norm / largest])), fill: "none", stroke: "currentColor", "stroke-width": 1.5 }));
-}
-
-function firstText(card) {
-  const explanation = factOf(card, "explanation");
-  if (explanation && explanation.text) return explanation.text;
-  const tops = card.examples.filter((example) => example.kind === "top" && example.at !== null).slice(0, 4);
-  return tops.map((example) => example.tokens[example.at]).join(" · ");
 }
 
 const list = { query: "", by: "" };
 
 function listed() {
-  const rows = ids.filter((id) => {
-    const card = openCard(id), text = `${id} ${card.class} ${firstText(card)}`.toLowerCase();
-    return text.includes(list.query.toLowerCase());
-  });
+  const wanted = list.query.toLowerCase();
+  const rows = report.index.filter((entry) => `${entry.latent} ${entry.class} ${entry.text}`.toLowerCase().includes(wanted)).map((entry) => entry.latent);
   if (!list.by) return rows;
   const value = (id) => { const fact = openCard(id).facts.find((each) => `${each.analysis}.${each.name}` === list.by); return fact && typeof fact.value === "number" ? fact.value : -Infinity; };
   return rows.sort((a, b) => value(b) - value(a));
 }
 
 function drawList() {
-  at("list").replaceChildren(...listed().map((id) => {
-    const card = openCard(id);
-    return el("li", {}, el("a", { href: `#latent-${id}`, "aria-current": shown.latent === id ? "true" : null },
-      el("span", { class: "dot", style: { background: card.class ? colourOfClass(card.class) : "transparent" }, title: card.class }),
-      el("b", {}, String(id)), spark(card), el("bdi", { class: "first" }, firstText(card))));
-  }));
+  const entries = new Map(report.index.map((entry) => [entry.latent, entry]));
+  at("list").replaceChildren(...listed().map((id) => entries.get(id)).map((entry) => el("li", {},
+    el("a", { href: `#latent-${entry.latent}`, "aria-current": shown.latent === entry.latent ? "true" : null },
+      el("span", { class: "dot", style: { background: entry.class ? colourOfClass(entry.class) : "transparent" }, title: entry.class }),
+      el("b", {}, String(entry.latent)), spark(entry.norm), el("bdi", { class: "first" }, entry.text)))));
   if (!at("list").childElementCount) at("list").append(el("li", { class: "empty" }, "none fits"));
 }
 
 function drawLatents() {
   if (!ids.length) return at("latents").append(el("p", { class: "empty" }, "No result here has a table of latents: put analyses such as ", el("code", {}, "[analyses.statistics]"), " into the recipe and run ", el("code", {}, "ontogeny analyze"), "."));
-  const names = [...new Set(ids.flatMap((id) => openCard(id).facts.filter((fact) => typeof fact.value === "number").map((fact) => `${fact.analysis}.${fact.name}`)))];
+  const names = [...new Set(ids.slice(0, 3).flatMap((id) => openCard(id).facts.filter((fact) => typeof fact.value === "number").map((fact) => `${fact.analysis}.${fact.name}`)))];
   at("latents").append(
     el("aside", {},
       el("input", { type: "search", id: "search", placeholder: "search: number, class, text", "aria-label": "Search the latents", oninput: (event) => { list.query = event.target.value; drawList(); } }),

@@ -18,7 +18,7 @@ from ontogeny.results.gathering import Gathering
 from ontogeny.results.layouts import compute_picture
 from ontogeny.results.pictures import Axis, Picture
 from ontogeny.results.reader import LATENT, ResultReader
-from ontogeny.results.report.cards import compute_cards, is_on_cards, list_missing
+from ontogeny.results.report.cards import compute_cards, index_cards, is_on_cards, list_missing
 from ontogeny.results.report.selection import choose_latents
 from ontogeny.results.style import (
     CATEGORICAL,
@@ -49,7 +49,8 @@ def save_report(
     readers = {kind: ResultReader(artifact.path) for kind, artifact in gathering.results.items()}
     chosen = choose_latents(readers, latents, top, by, lowest)
     cards = compute_cards(readers, chosen, gathering.sources)
-    page = render_page(_contents(gathering, readers, chosen), cards)
+    contents = _contents(gathering, readers, chosen) | {"index": index_cards(cards)}
+    page = render_page(contents, cards)
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(page, encoding="utf-8")
