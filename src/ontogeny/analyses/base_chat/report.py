@@ -24,7 +24,7 @@ from ontogeny.tokens.config import ROLES
 VIEWS = (
     View("table", "classes", "Whose latents are whose"),
     View("histogram", "latents", "Relative decoder norm: 0 = base only, 1 = chat only", x="delta_norm"),
-    View("scatter", "latents", "nu of the only-latents in the other model", x="nu_reconstruction", y=("nu_error",),
+    View("scatter", "latents", "How much of each latent the other model holds", x="nu_reconstruction", y=("nu_error",),
          group="class"),
     View("table", "kl", "How far apart the predictions are"),
     View("table", "mean_difference", "The mean difference of the activations"),
