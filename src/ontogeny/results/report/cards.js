@@ -8,125 +8,165 @@ function openCard(latent) {
   return opened.get(latent);
 }
 
-function factOf(card, name) { return card.facts.find((fact) => fact.name === name); }
+function factOf(card, name) {
+  return card.facts.find((fact) => fact.name === name);
+}
 
 function lack(part, what) {
   const analysis = report.missing[part];
-  return el("p", { class: "empty" }, analysis
-    ? [`No ${what} yet: put `, el("code", {}, `[analyses.${analysis}]`), " into the recipe and run ", el("code", {}, "ontogeny analyze"), "."]
-    : `No ${what} for this latent.`);
-}
-
-function unpack(text, signed) {
-  const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
-  return signed ? new Int8Array(bytes.buffer) : bytes;
-}
-
-// Per token: the code, and for the chosen source whether it is on there, what it contributes and its own evidence.
-function strengthsOf(card, example) {
-  const count = example.tokens.length, source = report.sources.indexOf(shown.source);
-  if (source < 0 || !example.evidence) return example.tokens.map((_, i) => ({ code: example.values[i], strength: example.values[i] }));
-  const gate = unpack(example.gate, false), evidence = unpack(example.evidence, true);
-  const norm = card.trajectory && card.trajectory.norm[source] !== null ? card.trajectory.norm[source] : 1;
-  return example.tokens.map((_, i) => {
-    const place = source * count + i, on = (gate[place >> 3] >> (7 - (place & 7))) & 1;
-    return { code: example.values[i], on: Boolean(on), strength: on ? example.values[i] * norm : 0, evidence: evidence[place] * example.unit };
-  });
-}
-
-function largestOf(card) {
-  const norms = card.trajectory ? card.trajectory.norm.map((norm) => norm || 0) : [1];
-  const code = Math.max(...card.examples.flatMap((example) => example.values), 1e-9);
-  const evidence = Math.max(...card.examples.map((example) => (example.unit || 0) * 127), 1e-9);
-  return { code, contribution: code * Math.max(...norms, 1e-9), evidence };
-}
-
-function textOf(card, example, largest) {
-  const strengths = strengthsOf(card, example), single = strengths.some((each) => each.evidence !== undefined);
-  const line = el("p", { class: "window" }, strengths.map((each, i) => {
-    const share = Math.min(each.strength / (single ? largest.contribution : largest.code), 1);
-    const own = single ? Math.max(-1, Math.min(each.evidence / largest.evidence, 1)) : 0;
-    return el("span", { class: `token${i === example.at ? " marked" : ""}`, "data-token": i,
-      style: { "--share": share.toFixed(3), "--own": Math.abs(own).toFixed(3), "--owncolour": own < 0 ? "var(--against)" : "var(--for)" } }, example.tokens[i]);
-  }));
-  line.addEventListener("pointermove", (event) => {
-    const index = event.target.dataset ? event.target.dataset.token : undefined;
-    if (index === undefined) return tip.hide();
-    const each = strengths[Number(index)];
-    const lines = [`code ${format(each.code)}`];
-    if (single) lines.push(`${shown.source}: ${each.on ? "on" : "off"}, contribution ${format(Number(each.strength.toPrecision(3)))}`, `own evidence ${format(Number(each.evidence.toPrecision(2)))}`);
-    tip.show(lines, event.clientX, event.clientY);
-  });
-  line.addEventListener("pointerleave", () => tip.hide());
-  return line;
-}
-
-const KINDS = { top: "strongest", bin: "quantile bin", level: "level of the largest", control: "controls: not active" };
-
-function exampleGroups(card) {
-  const groups = new Map();
-  for (const example of card.examples) {
-    const name = (KINDS[example.kind] || example.kind) + (example.bin === null ? "" : ` ${example.bin + 1}`);
-    if (!groups.has(name)) groups.set(name, []);
-    groups.get(name).push(example);
-  }
-  return groups;
-}
-
-function examplesOf(card) {
-  if (!card.examples.length) return lack("examples", "examples");
-  const largest = largestOf(card);
-  return el("div", { class: "examples" }, [...exampleGroups(card)].map(([name, examples], index) => {
-    const values = examples.map((example) => example.value).filter((value) => value !== null);
-    const range = values.length && Math.max(...values) > 0 ? `${format(Math.min(...values))} to ${format(Math.max(...values))}` : "";
-    return el("details", { open: index < 4 }, el("summary", {}, name, " ", el("small", {}, range)),
-      examples.map((example) => el("div", { class: "example" },
-        el("small", { title: `document ${example.document}, row ${example.row}, position ${example.position}` }, example.value === null ? "" : format(Number(example.value.toPrecision(3)))),
-        textOf(card, example, largest))));
-  }));
+  return el(
+    "p",
+    { class: "empty" },
+    analysis
+      ? [
+          `No ${what} yet: put `,
+          el("code", {}, `[analyses.${analysis}]`),
+          " into the recipe and run ",
+          el("code", {}, "ontogeny analyze"),
+          ".",
+        ]
+      : `No ${what} for this latent.`,
+  );
 }
 
 function sourceBar(card, redraw) {
-  const pick = (source) => { shown.source = source; redraw(); };
-  const norms = card.trajectory ? card.trajectory.norm : null, largest = norms ? Math.max(...norms.map((norm) => norm || 0), 1e-9) : 1;
-  const button = (label, source, height) => el("button", { type: "button", role: "radio", "aria-checked": String(shown.source === source), "data-source": source === null ? "" : source, onclick: () => pick(source), title: source === null ? "the code that all snapshots share" : `${source}: contribution and own evidence` },
-    height === null ? null : el("i", { style: { height: `${Math.round(2 + 16 * height)}px` } }), label);
-  return el("div", { class: "bar", role: "radiogroup", "aria-label": "Snapshot that colours the text" },
-    button("all", null, null), report.sources.map((source, index) => button(source, source, norms ? (norms[index] || 0) / largest : null)));
+  const pick = (source) => {
+    shown.source = source;
+    redraw();
+  };
+  const norms = card.trajectory ? card.trajectory.norm : null,
+    largest = norms ? Math.max(...norms.map((norm) => norm || 0), 1e-9) : 1;
+  const button = (label, source, height) =>
+    el(
+      "button",
+      {
+        type: "button",
+        role: "radio",
+        "aria-checked": String(shown.source === source),
+        "data-source": source === null ? "" : source,
+        onclick: () => pick(source),
+        title: source === null ? "the code that all snapshots share" : `${source}: contribution and own evidence`,
+      },
+      height === null ? null : el("i", { style: { height: `${Math.round(2 + 16 * height)}px` } }),
+      label,
+    );
+  return el(
+    "div",
+    { class: "bar", role: "radiogroup", "aria-label": "Snapshot that colours the text" },
+    button("all", null, null),
+    report.sources.map((source, index) => button(source, source, norms ? (norms[index] || 0) / largest : null)),
+  );
 }
 
 function trajectoryOf(card) {
   if (!card.trajectory) return lack("trajectory", "trajectory");
-  const times = report.times, x = times ? times.places : report.sources.map((_, index) => index);
-  const axis = times ? { label: times.unit, kind: "time", ticks: [] } : { label: "", kind: "category", ticks: report.sources };
-  const norm = { kind: "line", title: "Decoder norm over training", x: axis, y: { label: "norm, normalised space", kind: "linear", ticks: [] }, colours: [report.colours.categorical[0]], notes: [], curves: [{ label: "", x, y: card.trajectory.norm, low: null, high: null }] };
+  const times = report.times,
+    x = times ? times.places : report.sources.map((_, index) => index);
+  const axis = times
+    ? { label: times.unit, kind: "time", ticks: [] }
+    : { label: "", kind: "category", ticks: report.sources };
+  const norm = {
+    kind: "line",
+    title: "Decoder norm over training",
+    x: axis,
+    y: { label: "norm, normalised space", kind: "linear", ticks: [] },
+    colours: [report.colours.categorical[0]],
+    notes: [],
+    curves: [{ label: "", x, y: card.trajectory.norm, low: null, high: null }],
+  };
   const parts = [pictureOf(norm, { width: 460, height: 210 })];
   if (card.scaling) {
-    const ends = (name, sign) => card.scaling[name].map((value, i) => value === null || card.scaling[`${name}_se`][i] === null || card.scaling[`${name}_se`][i] === undefined ? null : value + sign * 1.96 * card.scaling[`${name}_se`][i]);
+    const ends = (name, sign) =>
+      card.scaling[name].map((value, i) =>
+        value === null || card.scaling[`${name}_se`][i] === null || card.scaling[`${name}_se`][i] === undefined
+          ? null
+          : value + sign * 1.96 * card.scaling[`${name}_se`][i],
+      );
     const curve = (name, label) => ({ label, x, y: card.scaling[name], low: ends(name, -1), high: ends(name, 1) });
-    parts.push(pictureOf({ kind: "line", title: "Latent scaling: is it really there?", x: axis, y: { label: "ν", kind: "linear", ticks: [] }, colours: report.colours.categorical.slice(1, 3), notes: ["near 1 on the error: the snapshot has it, though its decoder does not show it; bands are 95 % intervals"], curves: [curve("nu_error", "ν on the error"), curve("nu_reconstruction", "ν on the reconstruction")] }, { width: 460, height: 210 }));
+    parts.push(
+      pictureOf(
+        {
+          kind: "line",
+          title: "Latent scaling: is it really there?",
+          x: axis,
+          y: { label: "ν", kind: "linear", ticks: [] },
+          colours: report.colours.categorical.slice(1, 3),
+          notes: [
+            "near 1 on the error: the snapshot has it, though its decoder does not show it; bands are 95 % intervals",
+          ],
+          curves: [curve("nu_error", "ν on the error"), curve("nu_reconstruction", "ν on the reconstruction")],
+        },
+        { width: 460, height: 210 },
+      ),
+    );
   } else parts.push(lack("scaling", "latent scaling"));
   return parts;
 }
 
 function logitsOf(card) {
   if (!card.logits) return lack("logits", "effect on the next token");
-  const known = Object.keys(card.logits), wanted = shown.source !== null && card.logits[shown.source] ? shown.source : known[known.length - 1];
-  const sides = card.logits[wanted], largest = Math.max(...[...sides.top, ...sides.bottom].map((pair) => Math.abs(pair[1] || 0)), 1e-9);
-  const list = (pairs, heading, kind) => el("div", {}, el("h4", {}, heading), el("ol", { class: `logits ${kind}` }, pairs.map(([token, effect, text]) =>
-    el("li", { title: text }, el("span", { class: "token" }, token), el("b", { style: { "--share": (Math.abs(effect || 0) / largest).toFixed(3) } }, format(effect))))));
-  return el("div", {}, el("h3", {}, "Direct effect on the next token ", el("small", {}, wanted)), el("div", { class: "sides" }, list(sides.top, "more likely", "up"), list(sides.bottom, "less likely", "down")));
+  const known = Object.keys(card.logits),
+    wanted = shown.source !== null && card.logits[shown.source] ? shown.source : known[known.length - 1];
+  const sides = card.logits[wanted],
+    largest = Math.max(...[...sides.top, ...sides.bottom].map((pair) => Math.abs(pair[1] || 0)), 1e-9);
+  const list = (pairs, heading, kind) =>
+    el(
+      "div",
+      {},
+      el("h4", {}, heading),
+      el(
+        "ol",
+        { class: `logits ${kind}` },
+        pairs.map(([token, effect, text]) =>
+          el(
+            "li",
+            { title: text },
+            el("span", { class: "token" }, token),
+            el("b", { style: { "--share": (Math.abs(effect || 0) / largest).toFixed(3) } }, format(effect)),
+          ),
+        ),
+      ),
+    );
+  return el(
+    "div",
+    {},
+    el("h3", {}, "Direct effect on the next token ", el("small", {}, wanted)),
+    el("div", { class: "sides" }, list(sides.top, "more likely", "up"), list(sides.bottom, "less likely", "down")),
+  );
 }
 
 function directionsOf(card) {
   if (!card.directions) return lack("directions", "directions");
   const axis = { label: "", kind: "category", ticks: report.sources };
-  return pictureOf({ kind: "heatmap", title: "Direction: cosine of decoders, snapshot by snapshot", x: axis, y: axis, cells: card.directions, limits: card.directions.flat().some((value) => value < -0.01) ? [-1, 1] : [0, 1], curves: [{ label: "cosine" }], notes: [] }, { width: 460, height: 340 });
+  return pictureOf(
+    {
+      kind: "heatmap",
+      title: "Direction: cosine of decoders, snapshot by snapshot",
+      x: axis,
+      y: axis,
+      cells: card.directions,
+      limits: card.directions.flat().some((value) => value < -0.01) ? [-1, 1] : [0, 1],
+      curves: [{ label: "cosine" }],
+      notes: [],
+    },
+    { width: 460, height: 340 },
+  );
 }
 
 function histogramOf(card) {
   if (!card.histogram) return lack("histogram", "histogram of codes");
-  return pictureOf({ kind: "histogram", title: "Codes where it is active", x: { label: "code", kind: "linear", ticks: [] }, y: { label: "tokens", kind: "linear", ticks: [] }, colours: [report.colours.categorical[0]], notes: [], curves: [{ label: "", x: card.histogram.edges, y: card.histogram.counts, low: null, high: null }] }, { width: 460, height: 180 });
+  return pictureOf(
+    {
+      kind: "histogram",
+      title: "Codes where it is active",
+      x: { label: "code", kind: "linear", ticks: [] },
+      y: { label: "tokens", kind: "linear", ticks: [] },
+      colours: [report.colours.categorical[0]],
+      notes: [],
+      curves: [{ label: "", x: card.histogram.edges, y: card.histogram.counts, low: null, high: null }],
+    },
+    { width: 460, height: 180 },
+  );
 }
 
 function factsOf(card) {
@@ -134,32 +174,87 @@ function factsOf(card) {
   for (const fact of card.facts) {
     if (fact.text === "" || fact.name === "explanation") continue;
     if (!groups.has(fact.analysis)) groups.set(fact.analysis, []);
-    groups.get(fact.analysis).push(el("div", { title: fact.meaning }, el("dt", {}, words(fact.name)), el("dd", {}, el("bdi", {}, fact.text), fact.unit !== "1" && fact.unit.length < 12 ? el("small", {}, ` ${fact.unit}`) : null)));
+    groups
+      .get(fact.analysis)
+      .push(
+        el(
+          "div",
+          { title: fact.meaning },
+          el("dt", {}, words(fact.name)),
+          el(
+            "dd",
+            {},
+            el("bdi", {}, fact.text),
+            fact.unit !== "1" && fact.unit.length < 12 ? el("small", {}, ` ${fact.unit}`) : null,
+          ),
+        ),
+      );
   }
-  return [...groups].map(([analysis, facts]) => el("details", { open: true, class: "numbers" }, el("summary", {}, words(analysis)), el("dl", {}, facts)));
+  return [...groups].map(([analysis, facts]) =>
+    el("details", { open: true, class: "numbers" }, el("summary", {}, words(analysis)), el("dl", {}, facts)),
+  );
 }
 
 function smallTablesOf(card) {
-  return card.small.map((table) => el("details", { class: "small", open: table.rows.length <= 6 }, el("summary", {}, `${words(table.analysis)}: ${words(table.table)}`),
-    sortableTable(table.columns.map((name) => ({ name, unit: "1", meaning: "" })), table.rows, table.n_rows > table.rows.length ? `${table.rows.length} of ${table.n_rows} rows` : null)));
+  return card.small.map((table) =>
+    el(
+      "details",
+      { class: "small", open: table.rows.length <= 6 },
+      el("summary", {}, `${words(table.analysis)}: ${words(table.table)}`),
+      sortableTable(
+        table.columns.map((name) => ({ name, unit: "1", meaning: "" })),
+        table.rows,
+        table.n_rows > table.rows.length ? `${table.rows.length} of ${table.n_rows} rows` : null,
+      ),
+    ),
+  );
 }
 
 function drawCard(latent) {
-  const card = openCard(latent), explanation = factOf(card, "explanation"), kind = card.class;
+  const card = openCard(latent),
+    explanation = factOf(card, "explanation"),
+    kind = card.class;
   const silent = card.facts.some((fact) => fact.name === "n_active" && fact.value === 0);
-  const examples = el("div"), logits = el("div"), bar = el("div");
+  const examples = el("div"),
+    logits = el("div"),
+    bar = el("div");
   const redraw = () => {
     bar.replaceChildren(sourceBar(card, redraw));
     examples.replaceChildren(examplesOf(card));
     logits.replaceChildren(logitsOf(card));
   };
   redraw();
-  return el("article", { class: "card", "aria-label": `Latent ${latent}` },
-    el("header", {}, el("h2", {}, `Latent ${latent}`), kind ? el("span", { class: "chip", style: { "--chip": colourOfClass(kind) } }, kind) : null,
-      explanation && explanation.text ? el("p", { class: "explanation" }, el("bdi", {}, explanation.text)) : null),
+  return el(
+    "article",
+    { class: "card", "aria-label": `Latent ${latent}` },
+    el(
+      "header",
+      {},
+      el("h2", {}, `Latent ${latent}`),
+      kind ? el("span", { class: "chip", style: { "--chip": colourOfClass(kind) } }, kind) : null,
+      explanation && explanation.text ? el("p", { class: "explanation" }, el("bdi", {}, explanation.text)) : null,
+    ),
     silent ? el("p", { class: "empty" }, "This latent fires on none of the held-out tokens.") : null,
-    el("div", { class: "columns" },
-      el("div", { class: "main" }, bar, el("p", { class: "key" }, el("span", { class: "token", style: { "--share": "0.8" } }, "ground"), " gate × contribution   ", el("span", { class: "token", style: { "--own": "1", "--owncolour": "var(--for)" } }, "underline"), " the snapshot's own evidence, ", el("span", { class: "token", style: { "--own": "1", "--owncolour": "var(--against)" } }, "against")), examples),
-      el("div", { class: "side" }, trajectoryOf(card), logits, directionsOf(card), histogramOf(card))),
-    el("div", { class: "below" }, factsOf(card), smallTablesOf(card)));
+    el(
+      "div",
+      { class: "columns" },
+      el(
+        "div",
+        { class: "main" },
+        bar,
+        el(
+          "p",
+          { class: "key" },
+          el("span", { class: "token", style: { "--share": "0.8" } }, "ground"),
+          " gate × contribution   ",
+          el("span", { class: "token", style: { "--own": "1", "--owncolour": "var(--for)" } }, "underline"),
+          " the snapshot's own evidence, ",
+          el("span", { class: "token", style: { "--own": "1", "--owncolour": "var(--against)" } }, "against"),
+        ),
+        examples,
+      ),
+      el("div", { class: "side" }, trajectoryOf(card), logits, directionsOf(card), histogramOf(card)),
+    ),
+    el("div", { class: "below" }, factsOf(card), smallTablesOf(card)),
+  );
 }

@@ -39,7 +39,9 @@ const tip = {
     node.style.left = `${Math.max(4, Math.min(x + 14, innerWidth - box.width - 8))}px`;
     node.style.top = `${y + 18 + box.height > innerHeight ? Math.max(4, y - box.height - 12) : y + 18}px`;
   },
-  hide() { at("tip").hidden = true; },
+  hide() {
+    at("tip").hidden = true;
+  },
 };
 
 function blend(anchors, place) {
@@ -47,17 +49,26 @@ function blend(anchors, place) {
   const left = Math.min(Math.floor(where), anchors.length - 2);
   const parts = [1, 3, 5].map((start) => {
     const [a, b] = [anchors[left], anchors[left + 1]].map((each) => parseInt(each.slice(start, start + 2), 16));
-    return Math.round(a + (b - a) * (where - left)).toString(16).padStart(2, "0");
+    return Math.round(a + (b - a) * (where - left))
+      .toString(16)
+      .padStart(2, "0");
   });
   return `#${parts.join("")}`;
 }
 
 // A table whose heads sort it: numbers as numbers, missing values last whichever way.
 function sortableTable(columns, rows, note) {
-  let sorted = null, ascending = false;
+  let sorted = null,
+    ascending = false;
   const body = el("tbody");
-  const cellOf = (cell, index) => el("td", { class: typeof cell === "number" ? "number" : "" },
-    columns[index].name === "latent" && at(`card-${cell}`) ? el("a", { href: `#latent-${cell}` }, format(cell)) : el("bdi", {}, format(cell)));
+  const cellOf = (cell, index) =>
+    el(
+      "td",
+      { class: typeof cell === "number" ? "number" : "" },
+      columns[index].name === "latent" && at(`card-${cell}`)
+        ? el("a", { href: `#latent-${cell}` }, format(cell))
+        : el("bdi", {}, format(cell)),
+    );
   const fillBody = (shown) => body.replaceChildren(...shown.map((row) => el("tr", {}, row.map(cellOf))));
   const compare = (a, b) => {
     if (a === null || b === null) return (a === null) - (b === null);
@@ -65,16 +76,30 @@ function sortableTable(columns, rows, note) {
     return ascending ? order : -order;
   };
   const heads = columns.map((column, index) => {
-    const button = el("button", { type: "button", title: column.meaning, onclick: () => {
-      ascending = sorted === index ? !ascending : false;
-      sorted = index;
-      heads.forEach((head, other) => head.setAttribute("aria-sort", other !== index ? "none" : ascending ? "ascending" : "descending"));
-      fillBody([...rows].sort((a, b) => compare(a[index], b[index])));
-    } }, words(column.name), column.unit && column.unit !== "1" ? el("small", {}, column.unit) : null);
+    const button = el(
+      "button",
+      {
+        type: "button",
+        title: column.meaning,
+        onclick: () => {
+          ascending = sorted === index ? !ascending : false;
+          sorted = index;
+          heads.forEach((head, other) =>
+            head.setAttribute("aria-sort", other !== index ? "none" : ascending ? "ascending" : "descending"),
+          );
+          fillBody([...rows].sort((a, b) => compare(a[index], b[index])));
+        },
+      },
+      words(column.name),
+      column.unit && column.unit !== "1" ? el("small", {}, column.unit) : null,
+    );
     return el("th", { scope: "col", "aria-sort": "none" }, button);
   });
   fillBody(rows);
-  return el("figure", { class: "table" },
+  return el(
+    "figure",
+    { class: "table" },
     el("div", { class: "scroll", tabindex: "0" }, el("table", {}, el("thead", {}, el("tr", {}, heads)), body)),
-    note ? el("figcaption", {}, note) : null);
+    note ? el("figcaption", {}, note) : null,
+  );
 }

@@ -32,7 +32,7 @@ from ontogeny.results.style import (
 from ontogeny.workspace import Artifact, disk_errors
 
 ASSETS = Path(__file__).parent
-SCRIPTS = ("elements.js", "charts.js", "cards.js", "page.js")
+SCRIPTS = ("elements.js", "scales.js", "charts.js", "examples.js", "cards.js", "latents.js", "parts.js", "page.js")
 MOST_TABLE_ROWS = 100
 SEPARATORS = (",", ":")
 
