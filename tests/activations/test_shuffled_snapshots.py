@@ -2,6 +2,7 @@
 
 import itertools
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,8 +12,11 @@ from ontogeny.activations.memory import MemoryStore
 from ontogeny.activations.plan import AppendedRows
 from ontogeny.activations.shuffled_snapshots import ShuffledSnapshots, draw_orders
 from ontogeny.config import config_identity
+from ontogeny.dictionaries.config import CrosscoderConfig
+from ontogeny.dictionaries.crosscoder import Crosscoder
 from ontogeny.errors import StoreError
 from ontogeny.training.config import TrainingConfig
+from ontogeny.training.trainer import train
 from ontogeny.types import HookPoint, Snapshot, Source
 
 SIZES = torch.tensor([1.0, 5.0, 0.2])
@@ -92,3 +96,18 @@ def test_what_cannot_be_shuffled_is_refused() -> None:
 def test_only_a_shuffled_training_has_another_id() -> None:
     assert "shuffle_snapshots" not in config_identity(TrainingConfig(steps=1))
     assert config_identity(TrainingConfig(steps=1, shuffle_snapshots=True))["shuffle_snapshots"] is True
+
+
+def test_training_reads_the_shuffled_view(tmp_path: Path) -> None:
+    weights = []
+    for name, store, shuffled in (
+        ("plain", stream(), False),
+        ("asked", stream(), True),
+        ("given", ShuffledSnapshots(stream(), seed=4), False),
+    ):
+        made = Crosscoder(CrosscoderConfig(n_latents=8, activation={"kind": "relu"}), ["a", "b", "c"], d_model=8)
+        config = TrainingConfig(steps=3, batch_size=64, seed=4, initial_rows=64, shuffle_snapshots=shuffled)
+        train(store, made, config, tmp_path / name)
+        weights.append(made.W_dec.detach().clone())
+    plain, asked, given = weights
+    assert torch.equal(asked, given) and not torch.equal(asked, plain)
