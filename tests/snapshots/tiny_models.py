@@ -17,6 +17,18 @@ _LLAMA = {
     **_ENDS,
 }
 _GEMMA = {**_LLAMA, "head_dim": 8, "sliding_window": 4}
+_IMAGES = {
+    "vision_config": {
+        "hidden_size": 16,
+        "intermediate_size": 16,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "image_size": 8,
+        "patch_size": 4,
+    },
+    "mm_tokens_per_image": 4,
+    "image_token_index": VOCABULARY - 1,
+}
 
 # Sliding windows of 4 on 12 positions and a grouped-query ratio of 2: masks and positions must be right to pass.
 CONFIGS = {
@@ -33,6 +45,7 @@ CONFIGS = {
     "olmo3": ("Olmo3Config", {**_LLAMA, "sliding_window": 4}),
     "gemma2": ("Gemma2Config", {**_GEMMA, "query_pre_attn_scalar": 8, "final_logit_softcapping": 2.0}),
     "gemma3": ("Gemma3TextConfig", {**_GEMMA, "query_pre_attn_scalar": 8, "sliding_window_pattern": 2}),
+    "gemma3_images": ("Gemma3Config", {"text_config": {**_GEMMA, "query_pre_attn_scalar": 8}, **_IMAGES}),
 }
 
 

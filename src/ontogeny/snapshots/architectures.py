@@ -41,21 +41,21 @@ class Architecture:
 
 
 def _llama_like(
-    name: str, *model_types: str, norms: Sequence[str], post_norms: bool = False, **more: str
+    name: str, *model_types: str, norms: Sequence[str], post_norms: bool = False, root: str = "model", **more: str
 ) -> Architecture:
-    """The family of `model.layers.N.{self_attn, mlp}`; with `post_norms` a norm stands before each residual sum."""
+    """The family of `root.layers.N.{self_attn, mlp}`; with `post_norms` a norm stands before each residual sum."""
     return Architecture(
         name=name,
         model_types=model_types,
-        token_embedding="model.embed_tokens",
-        embedding="model.embed_tokens",
-        blocks="model.layers",
+        token_embedding=f"{root}.embed_tokens",
+        embedding=f"{root}.embed_tokens",
+        blocks=f"{root}.layers",
         attention="self_attn",
         mlp="mlp",
         attn_out="post_attention_layernorm" if post_norms else "self_attn",
         mlp_out="post_feedforward_layernorm" if post_norms else "mlp",
         norms=tuple(norms),
-        final_norm="model.norm",
+        final_norm=f"{root}.norm",
         unembedding="lm_head",
         logit_softcap=more.get("logit_softcap"),
     )
@@ -123,6 +123,15 @@ ARCHITECTURES: tuple[Architecture, ...] = (
     _llama_like("OLMo-3", "olmo3", norms=_POST_NORMS, post_norms=True),
     _llama_like("Gemma 2", "gemma2", norms=_SANDWICH, post_norms=True, logit_softcap="final_logit_softcapping"),
     _llama_like("Gemma 3", "gemma3_text", norms=_SANDWICH, post_norms=True, logit_softcap="final_logit_softcapping"),
+    # Repositories that read images too: their text model, run on text alone.
+    _llama_like(
+        "Gemma 3 with images",
+        "gemma3",
+        norms=_SANDWICH,
+        post_norms=True,
+        root="model.language_model",
+        logit_softcap="final_logit_softcapping",
+    ),
 )
 
 
