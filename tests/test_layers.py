@@ -39,7 +39,7 @@ BORDERS = {
     "wandb": {"training"},
     "trackio": {"training"},
     "matplotlib": {"results", "commands"},
-    "jinja2": {"results"},
+    "jinja2": {"results", "tokens"},
     "cyclopts": {"cli", "commands"},
 }
 TORCH_FREE = {"errors", "types", "config", "schedules", "workspace", "locks", "progress", "results", "recipe"}
