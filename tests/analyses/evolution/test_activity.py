@@ -39,7 +39,7 @@ def test_by_norm_the_strength_is_the_norm() -> None:
     assert n_active.tolist() == list(range(N_LATENTS))
 
 
-def test_by_scaling_the_strength_is_what_the_activations_hold_of_the_peak_direction() -> None:
+def test_by_scaling_the_strength_is_what_the_activations_hold_along_each_decoder() -> None:
     made, config = dictionary(), EvolutionConfig(strength="scaling", min_active=1)
     x = torch.randn(200, 3, 6)
     rider = make_rider(made, config)
@@ -51,10 +51,11 @@ def test_by_scaling_the_strength_is_what_the_activations_hold_of_the_peak_direct
     W_dec = made.W_dec.detach().double()
     norms = W_dec.norm(dim=-1)
     for latent in np.flatnonzero(n_active)[:8]:
-        d = W_dec[latent, norms[latent].argmax()]
-        error = (batch.x - batch.recon).double() + f[:, latent, None, None] * W_dec[latent]
-        beta = torch.einsum("t,tsd,d->s", f[:, latent], error, d) / (f[:, latent].square().sum() * d.square().sum())
-        np.testing.assert_allclose(strength[latent], (beta.clamp_min(0) * d.norm()).numpy(), rtol=1e-4, atol=1e-6)
+        d = W_dec[latent]
+        error = (batch.x - batch.recon).double() + f[:, latent, None, None] * d
+        beta = torch.einsum("t,tsd,sd->s", f[:, latent], error, d) / (f[:, latent].square().sum() * d.square().sum(1))
+        expected = (beta.clamp_min(0) * norms[latent]).nan_to_num(0.0)
+        np.testing.assert_allclose(strength[latent], expected.numpy(), rtol=1e-4, atol=1e-6)
     assert n_active[0] == 0 and np.isnan(strength[0]).all()
 
 

@@ -51,7 +51,7 @@ class ActivityAccumulator(Accumulator):
 
 
 def make_rider(dictionary: Crosscoder, config: EvolutionConfig) -> Accumulator:
-    """Latent scaling along each latent's own decoder at its peak, or counts alone.
+    """Latent scaling along each latent's own decoders, or counts alone.
 
     The scaling needs no standard errors here, so documents go into the fewest blocks.
     """
@@ -65,13 +65,15 @@ def compute_strength(
 ) -> tuple[Float[np.ndarray, "latent source"], Int[np.ndarray, " latent"]]:
     """The strength of every latent in every source, and the tokens it fires on.
 
-    By norm: ||W_dec[j, s]|| in normalised space. By scaling: max(beta_error[j, s], 0) ||d_j|| with the probe d_j the
-    decoder where its norm is largest: what of d_j is in the source's own activations when the latent fires, after all
-    other latents' contributions are taken off. A latent that never fires has no beta (NaN).
+    By norm: ||W_dec[j, s]|| in normalised space. By scaling: max(beta_own[j, s], 0) ||d_js||, the beta of
+    the error along the source's own decoder d_js: what of it is in the source's own activations when the latent fires,
+    after all other latents' contributions are taken off; 0 where d_js has no length. Along one fixed direction a latent
+    that turns would count as gone. A latent that never fires has no beta (NaN).
     """
     norms: np.ndarray = dictionary.decoder_norms().detach().double().cpu().numpy()
     if isinstance(accumulated, Activity):
         return norms, accumulated.n_active
     assert isinstance(accumulated, ScalingSums), f"evolution's rider left {type(accumulated).__name__}"
-    beta = np.concatenate([part.beta_error.value for part in iter_scaling(accumulated)])
-    return np.maximum(beta, 0.0) * norms.max(axis=1, keepdims=True), accumulated.n_active
+    beta = np.concatenate([part.beta_own.value for part in iter_scaling(accumulated)])
+    fires = (accumulated.n_active > 0)[:, None]
+    return np.where(fires & (norms == 0), 0.0, np.maximum(beta, 0.0) * norms), accumulated.n_active

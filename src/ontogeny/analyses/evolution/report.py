@@ -178,8 +178,8 @@ def _seed_sentence(series: Sequence[Followed], config: EvolutionConfig) -> str:
 def _strength_sentence(config: EvolutionConfig) -> str:
     if config.strength == "scaling":
         return (
-            "Lives are read off latent scaling: what each snapshot's own activations hold of the latent's direction at "
-            "its peak; one that turns away from that direction counts as gone."
+            "Lives are read off latent scaling: what each snapshot's own activations hold of the latent along its "
+            "decoder there."
         )
     return (
         "Lives are read off decoder norms: what the dictionary gives a latent in a snapshot, untested; "
