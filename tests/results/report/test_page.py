@@ -11,7 +11,7 @@ from ontogeny.results.gathering import gather_results
 from ontogeny.results.report import save_report
 from ontogeny.results.style import escape_controls
 from ontogeny.workspace import Workspace
-from results.synthetic import ALERT, HOSTILE, SOURCES, fill_workspace, make_results
+from results.synthetic import ALERT, CLASSES, HOSTILE, N_LATENTS, SOURCES, fill_workspace, make_results
 
 needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="no chromium here; scripts/install installs it on Debian")
 
@@ -115,6 +115,10 @@ def test_pictures_and_time(browser: Browser) -> None:
         browser.ask("[...document.querySelectorAll('#pictures h3')].map(n => n.textContent)")[0]
         == "Decoder norm of latents"
     )
+    count = "n => n.querySelectorAll('svg circle:not(.mark)').length"
+    marks = f"[...document.querySelectorAll('#pictures figure.picture')].map({count})"
+    # Latents' norms, births and deaths, directions, classes, a table; density, and the largest code against it.
+    assert browser.ask(marks) == [0, 3 * len(SOURCES), 0, len(CLASSES), 0, 0, N_LATENTS - 1]
     path = "[...document.querySelectorAll('#pictures figure')][0].querySelector('path').getAttribute('d')"
     logarithmic = browser.ask(path)
     browser.press("l")

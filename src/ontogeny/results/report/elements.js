@@ -10,7 +10,7 @@ function fill(node, attributes, children) {
     else if (name === "style") for (const [key, each] of Object.entries(value)) node.style.setProperty(key, each);
     else node.setAttribute(name, value === true ? "" : value);
   }
-  node.append(...children.flat().filter((child) => child !== null && child !== undefined));
+  node.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined));
   return node;
 }
 
