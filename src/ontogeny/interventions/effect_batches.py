@@ -11,7 +11,8 @@ from torch import Tensor
 from ontogeny.dictionaries.codes import Codes
 from ontogeny.dictionaries.crosscoder import Crosscoder
 from ontogeny.errors import CorpusError
-from ontogeny.interventions.effects import Baseline, EffectBatch, compute_change, mean_contributions
+from ontogeny.interventions.changes import compute_change, mean_contributions
+from ontogeny.interventions.effects import Baseline, EffectBatch
 from ontogeny.interventions.prompts import Prompts
 
 

@@ -17,9 +17,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from ontogeny.dictionaries.codes import Codes
 from ontogeny.dictionaries.crosscoder import Crosscoder
 from ontogeny.errors import DictionaryError
+from ontogeny.interventions.changes import CHUNK, Change, project, raw_directions
 from ontogeny.interventions.paths import Rule, compute_path_gradient
 from ontogeny.interventions.prompts import Prompts, compute_metric
 from ontogeny.interventions.suffix import run_with
@@ -28,23 +28,6 @@ from ontogeny.types import HookPoint
 
 Baseline = Literal["pair", "mean", "zero"]
 Path = Literal["joint", "error_kept"]
-CHUNK = 1 << 14
-"""Pairs whose decoders are gathered at a time (16,384 x d_model floats)."""
-
-
-@dataclass(frozen=True)
-class Change:
-    """How contributions move from the clean state to the baseline, at the positions of one batch that move.
-
-    An entry is a pair (token, latent) with the difference c' - c in every source: `token` [entry] counts the positions
-    that move, `latent` [entry], `difference` [entry source]. `shift` [latent source] is added on top for every latent
-    at every one of these positions (the mean baseline), None where nothing is.
-    """
-
-    token: Int[Tensor, " entry"]
-    latent: Int[Tensor, " entry"]
-    difference: Float[Tensor, "entry source"]
-    shift: Float[Tensor, "latent source"] | None = None
 
 
 @dataclass(frozen=True)
@@ -142,6 +125,13 @@ class EffectPlan:
             )
         self.dictionary, self.hook_points, self.batches, self.mean = dictionary, list(hook_points), list(batches), mean
         self.baseline, self.path, self.rule, self.steps = baseline, path, rule, steps
+        self._kept_directions: tuple[int, Tensor] | None = None
+
+    def directions(self, source: int) -> Float[Tensor, "latent d_model"]:
+        """What a unit of contribution adds to the raw activation, on the CPU; those of one source are kept."""
+        if self._kept_directions is None or self._kept_directions[0] != source:
+            self._kept_directions = source, raw_directions(self.dictionary, source)
+        return self._kept_directions[1]
 
     @cached_property
     def entries(self) -> list[tuple[Int[np.ndarray, "entry"], Int[np.ndarray, "pair"]]]:
@@ -187,7 +177,7 @@ class EffectPlan:
         )
         gradient = along.gradient[moves].cpu()
         change = batch.change
-        directions = raw_directions(self.dictionary, source)
+        directions = self.directions(source)
         pairs = [project(gradient, directions, change.token, change.latent) * change.difference[:, source]]
         if change.shift is not None:
             shifted = change.shift.any(dim=1).nonzero()[:, 0]
@@ -213,14 +203,14 @@ class EffectPlan:
         if self.baseline == "mean":
             assert self.mean is not None, "the mean baseline needs a mean"
             return self.mean[source].expand_as(hidden)
-        zero = self.dictionary.denormalise(self.dictionary.b_dec)[source].detach()
+        zero = self.dictionary.denormalise(self.dictionary.b_dec[None])[0, source].detach().cpu()
         return zero.expand_as(hidden)
 
     def movement(
         self, batch: EffectBatch, source: int, latents: Int[Tensor, " chosen"] | None = None
     ) -> Float[Tensor, "prompt position d_model"]:
         """What the change of some latents (all by default) adds to the raw activation."""
-        change, directions = batch.change, raw_directions(self.dictionary, source)
+        change, directions = batch.change, self.directions(source)
         chosen = slice(None) if latents is None else torch.isin(change.latent, latents)
         token, latent, by = change.token[chosen], change.latent[chosen], change.difference[chosen, source]
         moved = directions.new_zeros(int(batch.moves.sum()), directions.shape[1])
@@ -271,46 +261,3 @@ class EffectPlan:
     def _metric(self, model: HookedModel, source: int, prompts: Prompts, state: Tensor) -> Float[Tensor, " prompt"]:
         logits = run_with(model, prompts.tokens, prompts.attention, self.hook_points[source], state)
         return compute_metric(logits, prompts)
-
-
-def raw_directions(dictionary: Crosscoder, source: int) -> Float[Tensor, "latent d_model"]:
-    """What a unit of contribution adds to the raw activation of a source: W_dec[:, source] / scale."""
-    return (dictionary.W_dec[:, source] / dictionary.scale_out[source]).detach().cpu()
-
-
-def project(
-    gradient: Float[Tensor, "token d_model"],
-    directions: Float[Tensor, "latent d_model"],
-    token: Int[Tensor, " pair"],
-    latent: Int[Tensor, " pair"],
-) -> Float[Tensor, " pair"]:
-    """<d_latent, g_token> for every pair, and for no other."""
-    parts = [
-        torch.einsum("pd,pd->p", directions[latent[part]], gradient[token[part]])
-        for part in torch.arange(len(token)).split(CHUNK)
-    ]
-    return torch.cat(parts) if parts else gradient.new_zeros(0)
-
-
-def compute_change(clean: Codes, baseline: Codes | None, mean: Float[Tensor, "latent source"] | None) -> Change:
-    """The change from clean codes to those of the patch prompts, to mean contributions, or (both None) to zero."""
-    token, latent, difference = [clean.tokens], [clean.indices], [-contributions(clean)]
-    if baseline is not None:
-        token.append(baseline.tokens)
-        latent.append(baseline.indices)
-        difference.append(contributions(baseline))
-    return Change(torch.cat(token).cpu(), torch.cat(latent).cpu(), torch.cat(difference).cpu(), mean)
-
-
-def contributions(codes: Codes) -> Float[Tensor, "pair source"]:
-    """The gated code of every pair in every source."""
-    return torch.stack([codes.gated(source) for source in range(codes.n_sources)], dim=1)
-
-
-def mean_contributions(codes: Sequence[Codes]) -> Float[Tensor, "latent source"]:
-    """The mean contribution of every latent in every source over all tokens of some codes."""
-    n_latents, n_sources = codes[0].norms.shape
-    sums = torch.zeros(n_latents, n_sources, dtype=torch.float64)
-    for each in codes:
-        sums.index_add_(0, each.indices.cpu(), contributions(each).double().cpu())
-    return (sums / sum(each.n_tokens for each in codes)).float()

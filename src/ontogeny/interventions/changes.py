@@ -1,0 +1,72 @@
+"""How contributions move from the clean state to a baseline, and what that adds to an activation."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from ontogeny.dictionaries.codes import Codes
+from ontogeny.dictionaries.crosscoder import Crosscoder
+
+CHUNK = 1 << 14
+"""Pairs whose decoders are gathered at a time (16,384 x d_model floats)."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """How contributions move from the clean state to the baseline, at the positions of one batch that move.
+
+    An entry is a pair (token, latent) with the difference c' - c in every source: `token` [entry] counts the positions
+    that move, `latent` [entry], `difference` [entry source]. `shift` [latent source] is added on top for every latent
+    at every one of these positions (the mean baseline), None where nothing is.
+    """
+
+    token: Int[Tensor, " entry"]
+    latent: Int[Tensor, " entry"]
+    difference: Float[Tensor, "entry source"]
+    shift: Float[Tensor, "latent source"] | None = None
+
+
+def raw_directions(dictionary: Crosscoder, source: int) -> Float[Tensor, "latent d_model"]:
+    """What a unit of contribution adds to the raw activation of a source: W_dec[:, source] / scale."""
+    return (dictionary.W_dec[:, source] / dictionary.scale_out[source]).detach().cpu()
+
+
+def project(
+    gradient: Float[Tensor, "token d_model"],
+    directions: Float[Tensor, "latent d_model"],
+    token: Int[Tensor, " pair"],
+    latent: Int[Tensor, " pair"],
+) -> Float[Tensor, " pair"]:
+    """<d_latent, g_token> for every pair, and for no other."""
+    parts = [
+        torch.einsum("pd,pd->p", directions[latent[part]], gradient[token[part]])
+        for part in torch.arange(len(token)).split(CHUNK)
+    ]
+    return torch.cat(parts) if parts else gradient.new_zeros(0)
+
+
+def compute_change(clean: Codes, baseline: Codes | None, mean: Float[Tensor, "latent source"] | None) -> Change:
+    """The change from clean codes to those of the patch prompts, to mean contributions, or (both None) to zero."""
+    token, latent, difference = [clean.tokens], [clean.indices], [-contributions(clean)]
+    if baseline is not None:
+        token.append(baseline.tokens)
+        latent.append(baseline.indices)
+        difference.append(contributions(baseline))
+    return Change(torch.cat(token).cpu(), torch.cat(latent).cpu(), torch.cat(difference).cpu(), mean)
+
+
+def contributions(codes: Codes) -> Float[Tensor, "pair source"]:
+    """The gated code of every pair in every source."""
+    return torch.stack([codes.gated(source) for source in range(codes.n_sources)], dim=1)
+
+
+def mean_contributions(codes: Sequence[Codes]) -> Float[Tensor, "latent source"]:
+    """The mean contribution of every latent in every source over all tokens of some codes."""
+    n_latents, n_sources = codes[0].norms.shape
+    sums = torch.zeros(n_latents, n_sources, dtype=torch.float64)
+    for each in codes:
+        sums.index_add_(0, each.indices.cpu(), contributions(each).double().cpu())
+    return (sums / sum(each.n_tokens for each in codes)).float()
