@@ -14,6 +14,8 @@ import torch
 from benchmarks.questions import QUESTIONS
 from benchmarks.timing import Line, format_table
 
+LATEST = Path("benchmarks/latest.json")
+
 
 def describe_machine() -> dict[str, str | int]:
     """The machine a table was made on: processor, cores, system, Python, torch, threads."""
@@ -53,7 +55,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.run", description=__doc__)
     parser.add_argument("--full", action="store_true", help="more rounds and every case (quick without it)")
     parser.add_argument("--only", action="append", choices=sorted(QUESTIONS), help="one question; may be repeated")
-    parser.add_argument("--json", type=Path, help="write the numbers here as well")
+    parser.add_argument("--json", type=Path, default=LATEST, help=f"where the numbers go (default {LATEST})")
     options = parser.parse_args(arguments)
 
     date = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
@@ -61,14 +63,13 @@ def main(arguments: list[str] | None = None) -> None:
     lines = run_questions(options.only or list(QUESTIONS), options.full)
     print(f"{date}  " + ", ".join(f"{key} {value}" for key, value in machine.items()))
     print(format_table(lines))
-    if options.json:
-        report = {
-            "date": date,
-            "machine": machine,
-            "full": options.full,
-            "lines": [dataclasses.asdict(line) | {"met": line.met} for line in lines],
-        }
-        options.json.write_text(json.dumps(report, indent=1) + "\n")
+    report = {
+        "date": date,
+        "machine": machine,
+        "full": options.full,
+        "lines": [dataclasses.asdict(line) | {"met": line.met} for line in lines],
+    }
+    options.json.write_text(json.dumps(report, indent=1) + "\n")
 
 
 if __name__ == "__main__":
