@@ -49,5 +49,8 @@ QUESTIONS = {
     "memory": Question("growth of resident memory in training against what it may take", answer_by("memory")),
     "one_pass": Question("statistics, scaling, evolution and examples against encoding", answer_by("one_pass")),
     "scaling": Question("latent scaling in one pass against the published algorithm", answer_by("scaling")),
+    "truth": Question(
+        "what the whole chain finds of a planted language, of two seeds (some 12 minutes)", answer_by("truth")
+    ),
     "reads": Question("shuffled reads of a store against sequential ones", answer_by("reads")),
 }
