@@ -2,8 +2,8 @@
 
 8 sources x 256, 8,192 latents, 32 active a token: the encoder is one matmul of 2,048 x 8,192 a token. Both contestants
 read the same store of harvested form; the analyses' side encodes, writes the code cache, carries all riders, and writes
-every table of the four results to disk. CPU time of one thread, in turns. What the tables cost is 10 s whatever the
-text's length, so shorter texts have a larger ratio: 1.5 at 65,536 tokens, 1.9 at 32,768.
+every table of the four results to disk. CPU time of one thread, in turns. What the tables cost is some 10 s
+whatever the text's length, so shorter texts have a larger ratio.
 
     python -m benchmarks.one_pass --rows 32768
 """
