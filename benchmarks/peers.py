@@ -29,6 +29,8 @@ CASES = {
     "jumprelu": SAE | {"activation": "jumprelu"},
     "batchtopk, 8 sources": CROSSCODER | {"activation": "batchtopk"},
 }
+OWN_ENVIRONMENT = {"THP_MEM_ALLOC_ENABLE": "1"}
+"""What our command line sets for itself beside the quiet waiting that all contestants get; set it outside for all."""
 OURS, DENSE = "ontogeny", "plain dense step"
 GOALS = {
     ("topk", "eai-sparsify"): 2.0,
@@ -53,6 +55,7 @@ class Worker:
     def __init__(self, python: str | Path, script: str, log: Path) -> None:
         environment = os.environ | {
             "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT)]) if python == sys.executable else "",
+            **(OWN_ENVIRONMENT if script == "ontogeny_step.py" else {}),
             "OMP_WAIT_POLICY": "PASSIVE",  # a waiting thread sleeps: spinning would be charged to the contestant
             "HF_HUB_OFFLINE": "1",
             "WANDB_MODE": "disabled",

@@ -3,20 +3,32 @@
 import ctypes
 import sys
 
-_M_MMAP_THRESHOLD = -3
-_LARGE = 1 << 20
+from ontogeny.dictionaries.crosscoder import Crosscoder
+from ontogeny.training.config import TrainingConfig
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+_MEBIBYTE = 1 << 20
+_ROOM = 96 * _MEBIBYTE
+"""Room from which freed blocks may wait for the next step: the heap then holds some 65 MiB more (`docs/log.md`)."""
 
 
-def return_freed_blocks() -> None:
-    """Have glibc map blocks of a MiB and more on their own, so that freeing one returns it; nothing on other systems.
+def return_freed_blocks(room: int = 0) -> None:
+    """Have glibc map large blocks on their own, so that freeing one returns it; nothing on other systems.
 
     By itself glibc moves that bound up to 32 MiB as blocks are freed, and keeps them in a heap that cannot shrink below
     its last block: 60 to 110 MiB that nobody used beside 100 to 250 that were (dictionaries of 8,192 and 4,096
     latents, `benchmarks/memory.py`). It holds for the whole process and changes no number.
-    Page faults then cost a step of so small a dictionary some 0.2 encoder matmuls (docs/log.md); a large one's blocks
-    are mapped anyway.
+    The bound is 1 MiB, which costs a step of so small a dictionary 0.1 to 0.2 encoder matmuls in page faults (a large
+    one's blocks are mapped anyway); where there is `room` (bytes) for a heap it is 12 MiB, which costs none.
     """
     if sys.platform == "linux":
         mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
         if mallopt is not None:
-            mallopt(_M_MMAP_THRESHOLD, _LARGE)
+            mallopt(_M_MMAP_THRESHOLD, (12 if room >= _ROOM else 1) * _MEBIBYTE)
+            mallopt(_M_TRIM_THRESHOLD, 24 * _MEBIBYTE if room >= _ROOM else _MEBIBYTE // 8)  # an eighth: as by itself
+
+
+def spare_bytes(crosscoder: Crosscoder, config: TrainingConfig) -> int:
+    """What a step with k codes a token leaves of the three tables [batch latent] that training may take: two."""
+    sparse = hasattr(crosscoder.config.activation, "k")
+    return 2 * config.batch_size * crosscoder.n_latents * crosscoder.W_enc.element_size() if sparse else 0

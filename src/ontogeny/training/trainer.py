@@ -32,7 +32,7 @@ from ontogeny.training.checkpoint import (
 )
 from ontogeny.training.config import TrainingConfig
 from ontogeny.training.finite import check_finite, non_finite_loss
-from ontogeny.training.memory import return_freed_blocks
+from ontogeny.training.memory import return_freed_blocks, spare_bytes
 from ontogeny.training.metrics import Clock, compute_step_metrics, describe
 from ontogeny.training.tracking import Tracker, open_tracker
 from ontogeny.types import source_names
@@ -70,7 +70,7 @@ def train(
     that the dictionary reads or writes; ConfigError for settings that do not fit the dictionary.
     """
     tracker = tracker or open_tracker(out_dir)
-    return_freed_blocks()
+    return_freed_blocks(spare_bytes(crosscoder, config))
     stream = ShuffledSnapshots(stream, config.seed) if config.shuffle_snapshots else stream
     trainer = Trainer(stream, crosscoder, config, out_dir, torch.device(device))
     summary = trainer.run(tracker, reporter)

@@ -28,6 +28,7 @@ class KeptTable:
 
     def __init__(self) -> None:
         self._table: Tensor | None = None
+        self._weights: Tensor | None = None
 
     def take(self, n_tokens: int, n_latents: int, like: Tensor) -> Float[Tensor, "token latent"]:
         """The table, made anew where the shape or the number format has changed."""
@@ -37,6 +38,15 @@ class KeptTable:
         if table is None or table.shape != (n_tokens, n_latents) or table.dtype != like.dtype:
             table = self._table = like.new_empty(n_tokens, n_latents)
         return table
+
+    def take_weights(self, like: Float[Tensor, "latent width"]) -> Float[Tensor, "latent width"]:
+        """Room for weights folded with their norms: kept where a table is."""
+        if self._table is None:
+            return torch.empty_like(like)
+        weights = self._weights
+        if weights is None or weights.shape != like.shape or weights.dtype != like.dtype:
+            weights = self._weights = torch.empty_like(like)
+        return weights
 
 
 class Preactivation:
@@ -75,7 +85,8 @@ class Preactivation:
                 return self._table(self.W_enc, self.b_enc)
             if self.n_tokens < self.x.shape[1]:
                 return self._table(self.W_enc, self.b_enc).mul_(self.norm)
-            return self._table(self.W_enc * self.norm[:, None], self.b_enc * self.norm)
+            room = None if self.kept_table is None else self.kept_table.take_weights(self.W_enc.detach())
+            return self._table(torch.mul(self.W_enc, self.norm[:, None], out=room), self.b_enc * self.norm)
 
     def _table(self, W: Float[Tensor, "latent width"], b: Float[Tensor, " latent"]) -> Float[Tensor, "token latent"]:
         if self.kept_table is None or self.x.device.type != "cpu":
