@@ -60,47 +60,52 @@ function sourceBar(card, redraw) {
 
 function trajectoryOf(card) {
   if (!card.trajectory) return lack("trajectory", "trajectory");
-  const times = report.times,
-    x = times ? times.places : report.sources.map((_, index) => index);
+  const norm = lineOverTime("Decoder norm over training", "norm, normalised space", [
+    { label: "", y: card.trajectory.norm, low: null, high: null },
+  ]);
+  return [pictureOf(norm, { width: 460, height: 210 }), scalingOf(card)];
+}
+
+function scalingOf(card) {
+  if (!card.scaling) return lack("scaling", "latent scaling");
+  const ends = (name, sign) =>
+    card.scaling[name].map((value, i) => {
+      const error = card.scaling[`${name}_se`][i];
+      return value === null || error === null ? null : value + sign * 1.96 * error;
+    });
+  const curves = Object.entries(NUS)
+    .filter(([name]) => card.scaling[name].some((value) => value !== null))
+    .map(([name, label]) => ({ label, y: card.scaling[name], low: ends(name, -1), high: ends(name, 1) }));
+  const picture = lineOverTime("Latent scaling: is it really there?", "ν", curves);
+  const probe = card.scaling.probe[0];
+  picture.colours = report.colours.categorical.slice(1);
+  picture.notes = [
+    `1: as much as in ${probe || "the probe's snapshot"}, 0: none of it, whatever the decoder norm says; bands are 95 % intervals`,
+  ];
+  return pictureOf(picture, { width: 460, height: 220 });
+}
+
+const NUS = {
+  nu_error: "ν, its direction",
+  nu_own: "ν, its decoder there",
+  nu_reconstruction: "ν, written by all latents",
+};
+
+function lineOverTime(title, label, curves) {
+  const times = report.times;
+  const x = times ? times.places : report.sources.map((_, index) => index);
   const axis = times
     ? { label: times.unit, kind: "time", ticks: [] }
     : { label: "", kind: "category", ticks: report.sources };
-  const norm = {
+  return {
     kind: "line",
-    title: "Decoder norm over training",
+    title,
     x: axis,
-    y: { label: "norm, normalised space", kind: "linear", ticks: [] },
-    colours: [report.colours.categorical[0]],
+    y: { label, kind: "linear", ticks: [] },
+    colours: report.colours.categorical,
     notes: [],
-    curves: [{ label: "", x, y: card.trajectory.norm, low: null, high: null }],
+    curves: curves.map((curve) => ({ ...curve, x })),
   };
-  const parts = [pictureOf(norm, { width: 460, height: 210 })];
-  if (card.scaling) {
-    const ends = (name, sign) =>
-      card.scaling[name].map((value, i) =>
-        value === null || card.scaling[`${name}_se`][i] === null || card.scaling[`${name}_se`][i] === undefined
-          ? null
-          : value + sign * 1.96 * card.scaling[`${name}_se`][i],
-      );
-    const curve = (name, label) => ({ label, x, y: card.scaling[name], low: ends(name, -1), high: ends(name, 1) });
-    parts.push(
-      pictureOf(
-        {
-          kind: "line",
-          title: "Latent scaling: is it really there?",
-          x: axis,
-          y: { label: "ν", kind: "linear", ticks: [] },
-          colours: report.colours.categorical.slice(1, 3),
-          notes: [
-            "near 1 on the error: the snapshot has it, though its decoder does not show it; bands are 95 % intervals",
-          ],
-          curves: [curve("nu_error", "ν on the error"), curve("nu_reconstruction", "ν on the reconstruction")],
-        },
-        { width: 460, height: 210 },
-      ),
-    );
-  } else parts.push(lack("scaling", "latent scaling"));
-  return parts;
 }
 
 function logitsOf(card) {

@@ -180,17 +180,18 @@ def _by_source(
 def _scaling(
     rows: Sequence[dict[str, Any]], trajectory: Sequence[dict[str, Any]], sources: Sequence[str]
 ) -> dict[str, list[Any]] | None:
-    """nu on error and on reconstruction in each source as target, with standard errors.
+    """nu on the error, on the reconstruction and along the source's own decoder, by source, with standard errors.
 
-    Where several probes were scaled, the one at the latent's largest norm, else the first.
+    All are shares of what the probe's source holds. Where several probes were scaled, the one at the latent's largest
+    norm is taken, else the first.
     """
     probes = list(dict.fromkeys(row.get("probe") for row in rows))
     peak = max(trajectory, key=lambda row: row["norm"] or 0.0)["source"] if trajectory else None
     probe = peak if peak in probes else probes[0] if probes else None
-    names = ("nu_error", "nu_error_se", "nu_reconstruction", "nu_reconstruction_se")
+    names = [f"nu_{target}{end}" for target in ("error", "own", "reconstruction") for end in ("", "_se")]
     scaling = _by_source([row for row in rows if row.get("probe") == probe], sources, names)
     known = scaling is not None and any(value is not None for name in names for value in scaling[name])
-    return scaling if known else None
+    return None if scaling is None or not known else {**scaling, "probe": [escape_controls(str(probe or ""))]}
 
 
 def _histogram(rows: Sequence[dict[str, Any]]) -> dict[str, list[Any]] | None:
