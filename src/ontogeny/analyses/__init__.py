@@ -6,6 +6,7 @@ follow from that. Modules here import torch only inside functions, since every r
 """
 
 from ontogeny.analyses.base_chat import BASE_CHAT
+from ontogeny.analyses.behaviours import BEHAVIOURS
 from ontogeny.analyses.contract import Analysis, AnalysisInputs
 from ontogeny.analyses.evolution import EVOLUTION
 from ontogeny.analyses.examples import EXAMPLES
@@ -30,6 +31,7 @@ ANALYSES: dict[str, Analysis] = {
         EXPLANATIONS,
         STABILITY,
         BASE_CHAT,
+        BEHAVIOURS,
     )
 }
 

@@ -226,17 +226,28 @@ class EffectPlan:
         return out
 
     def compute_exact(
-        self, model: HookedModel, source: int, latents: Int[np.ndarray, "chosen"]
+        self,
+        model: HookedModel,
+        source: int,
+        latents: Int[np.ndarray, "chosen"],
+        wanted: Bool[np.ndarray, "prompt"] | None = None,
     ) -> Float[np.ndarray, "prompt chosen"]:
-        """m with one latent at its baseline, all else untouched, less m: one forward a latent and batch of prompts."""
+        """m with one latent at its baseline, all else untouched, less m: one forward a latent and batch of prompts.
+
+        `wanted`: the prompts that are patched, all by default; 0 elsewhere.
+        """
         out = []
         for batch in self.batches:
+            if wanted is not None and not wanted[batch.numbers].any():
+                out.append(np.zeros((len(batch.numbers), len(latents))))
+                continue
             prompts = batch.prompts.to(model.device)
             hidden = batch.hidden[:, :, source].to(model.device)
             with torch.no_grad():
                 clean = self._metric(model, source, prompts, hidden)
                 columns = [
-                    self._single(model, source, batch, prompts, clean, int(latent)) - clean for latent in latents
+                    self._single(model, source, batch, prompts, clean, int(latent), wanted) - clean
+                    for latent in latents
                 ]
             out.append(torch.stack(columns, dim=1).cpu().double().numpy())
         return np.concatenate(out)
@@ -249,10 +260,14 @@ class EffectPlan:
         prompts: Prompts,
         clean: Float[Tensor, " prompt"],
         latent: int,
+        wanted: Bool[np.ndarray, "prompt"] | None,
     ) -> Float[Tensor, " prompt"]:
-        """The metric with one latent moved; prompts on which it does not move keep the clean one."""
+        """The metric with one latent moved; prompts on which it does not move, or not wanted, keep the clean one."""
         state = (batch.hidden[:, :, source] + self.movement(batch, source, torch.tensor([latent]))).to(model.device)
-        touched = (state != batch.hidden[:, :, source].to(model.device)).flatten(1).any(dim=1).nonzero()[:, 0]
+        moves = (state != batch.hidden[:, :, source].to(model.device)).flatten(1).any(dim=1)
+        if wanted is not None:
+            moves &= torch.from_numpy(wanted[batch.numbers]).to(moves.device)
+        touched = moves.nonzero()[:, 0]
         metric = clean.clone()
         if len(touched):
             metric[touched] = self._metric(model, source, prompts.take(touched), state[touched])

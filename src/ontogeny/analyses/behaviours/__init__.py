@@ -1,0 +1,18 @@
+"""When does a model learn a behaviour? Accuracy and logit difference per snapshot, and which snapshots to look at."""
+
+from ontogeny.analyses.behaviours.config import BehavioursConfig
+from ontogeny.analyses.contract import Analysis, AnalysisInputs
+from ontogeny.results import Result
+
+__all__ = ["BEHAVIOURS", "BehavioursConfig"]
+
+
+def run(inputs: AnalysisInputs, config: BehavioursConfig) -> Result:
+    """Run every snapshot once on all pairs."""
+    from ontogeny.analyses.behaviours.report import make_result
+
+    return make_result(inputs, config)
+
+
+# The dictionary only names the hook points; with it the result is found among those of the dictionary.
+BEHAVIOURS = Analysis("behaviours", BehavioursConfig, frozenset({"dictionary", "series"}), run)

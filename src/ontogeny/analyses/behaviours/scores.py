@@ -1,0 +1,109 @@
+"""What every snapshot says of every pair: one snapshot at a time, each finished one in scratch."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from safetensors.numpy import load_file, save
+
+from ontogeny.analyses.behaviours.config import BehavioursConfig
+from ontogeny.analyses.contract import AnalysisInputs
+from ontogeny.errors import AnalysisError
+from ontogeny.interventions.prompts import Prompts, clean_prompts, compute_metric, measure_prompts, patch_prompts
+from ontogeny.interventions.sentences import score_sentences, tokenize_sentences
+from ontogeny.snapshots.hooks import HookedModel
+from ontogeny.tokens.pairs import PairTokens
+from ontogeny.types import HookPoint
+from ontogeny.workspace import write_bytes
+
+
+@dataclass(frozen=True)
+class PairScores:
+    """One behaviour in one snapshot. `gain` [pair]: how much likelier the right thing is, nats; `sentence` [pair]: log
+    P of the right sentence less the wrong one's, NaN without sentences; `activations` [token d_model]."""
+
+    gain: Float[np.ndarray, "pair"]
+    sentence: Float[np.ndarray, "pair"]
+    activations: Float[np.ndarray, "token d_model"]
+
+
+def score_series(
+    inputs: AnalysisInputs, config: BehavioursConfig, behaviours: Mapping[str, PairTokens], hook_point: HookPoint
+) -> dict[str, list[PairScores]]:
+    """Behaviour -> scores of every snapshot of the series, in order."""
+    found: dict[str, list[PairScores]] = {name: [] for name in behaviours}
+    digest = hashlib.sha256(repr((config.model_dump_json(), sorted(behaviours), str(hook_point))).encode())
+    for pairs in behaviours.values():
+        digest.update(pairs.clean.tobytes())
+    for index in range(len(inputs.series)):
+        file = inputs.scratch / f"{index:04d}.{digest.hexdigest()[:12]}.safetensors"
+        if not file.is_file():
+            model = inputs.series.open(index, device=inputs.device)
+            tensors: dict[str, np.ndarray] = {}
+            for name, pairs in behaviours.items():
+                scores = _score(model, pairs, inputs.series.tokenizer, config, hook_point)
+                tensors |= {f"{name}/{key}": value for key, value in vars(scores).items()}
+            write_bytes(file, save(tensors))
+        kept = load_file(file)
+        for name in behaviours:
+            found[name].append(PairScores(*(kept[f"{name}/{key}"] for key in PairScores.__dataclass_fields__)))
+    return found
+
+
+def _score(
+    model: HookedModel, pairs: PairTokens, tokenizer: Any, config: BehavioursConfig, hook_point: HookPoint
+) -> PairScores:
+    largest = max(int(each.max()) for each in (pairs.clean, pairs.right, pairs.wrong))
+    if largest >= model.vocab_size:
+        raise AnalysisError(
+            f"token id {largest} of the pairs is none of this model's {model.vocab_size}; the tokenizer is another's."
+        )
+    prompts, patch = clean_prompts(pairs), patch_prompts(pairs)
+    chosen = choose_cells(prompts, config.similarity_tokens, config.seed)
+    metric, activations = _run(model, prompts, chosen, hook_point, config.batch)
+    gain = -metric
+    if patch is not None and bool((prompts.wrong < 0).any()):
+        # One word after two prefixes: it must be likelier after the clean one.
+        gain = np.where(pairs.wrong >= 0, gain, gain + measure_prompts(model, patch, config.batch).double().numpy())
+    return PairScores(gain, _score_sentences(model, pairs, tokenizer, config), activations)
+
+
+def choose_cells(prompts: Prompts, count: int, seed: int) -> Int[np.ndarray, "cell 2"]:
+    """At most `count` (prompt, position) drawn of those that hold a token, the first of each prompt left out."""
+    occupied = prompts.occupied.numpy().copy()
+    occupied[np.arange(len(occupied)), occupied.argmax(axis=1)] = False
+    cells = np.argwhere(occupied)
+    drawn = np.random.default_rng(seed).permutation(len(cells))[:count]
+    return np.asarray(cells[np.sort(drawn)])
+
+
+@torch.no_grad()
+def _run(
+    model: HookedModel, prompts: Prompts, cells: Int[np.ndarray, "cell 2"], hook_point: HookPoint, batch: int
+) -> tuple[Float[np.ndarray, "pair"], Float[np.ndarray, "cell d_model"]]:
+    metric, kept = [], [np.zeros((0, model.d_model), dtype=np.float32)]
+    for span in torch.arange(len(prompts)).split(batch):
+        some = prompts.take(span).to(model.device)
+        output = model.forward(some.tokens, some.attention, read=[hook_point])
+        metric.append(compute_metric(output.logits, some).double().cpu().numpy())
+        here = cells[(cells[:, 0] >= int(span[0])) & (cells[:, 0] <= int(span[-1]))] - [int(span[0]), 0]
+        values = output.activations[hook_point].float().cpu().numpy()
+        kept.append(values[here[:, 0], here[:, 1]])
+    return np.concatenate(metric), np.concatenate(kept)
+
+
+def _score_sentences(
+    model: HookedModel, pairs: PairTokens, tokenizer: Any, config: BehavioursConfig
+) -> Float[np.ndarray, "pair"]:
+    out = np.full(len(pairs), np.nan)
+    places = [at for at, pair in enumerate(pairs.pairs) if pair.sentences is not None]
+    if not config.sentences or not places:
+        return out
+    sides = ([pair.sentences[side] for pair in pairs.pairs if pair.sentences is not None] for side in (0, 1))
+    good, bad = (score_sentences(model, tokenize_sentences(side, tokenizer), config.batch) for side in sides)
+    out[places] = good - bad
+    return out
