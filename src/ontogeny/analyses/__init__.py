@@ -11,6 +11,7 @@ from ontogeny.analyses.contract import Analysis, AnalysisInputs
 from ontogeny.analyses.evolution import EVOLUTION
 from ontogeny.analyses.examples import EXAMPLES
 from ontogeny.analyses.explanations import EXPLANATIONS
+from ontogeny.analyses.indirect_effects import INDIRECT_EFFECTS
 from ontogeny.analyses.latent_scaling import LATENT_SCALING
 from ontogeny.analyses.lifetimes import LIFETIMES
 from ontogeny.analyses.meaning import MEANING
@@ -32,6 +33,7 @@ ANALYSES: dict[str, Analysis] = {
         STABILITY,
         BASE_CHAT,
         BEHAVIOURS,
+        INDIRECT_EFFECTS,
     )
 }
 

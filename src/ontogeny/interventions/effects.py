@@ -230,15 +230,16 @@ class EffectPlan:
         model: HookedModel,
         source: int,
         latents: Int[np.ndarray, "chosen"],
-        wanted: Bool[np.ndarray, "prompt"] | None = None,
-    ) -> Float[np.ndarray, "prompt chosen"]:
+        wanted: Bool[np.ndarray, "all"] | None = None,
+    ) -> Float[np.ndarray, "all chosen"]:
         """m with one latent at its baseline, all else untouched, less m: one forward a latent and batch of prompts.
 
         `wanted`: the prompts that are patched, all by default; 0 elsewhere.
         """
         out = []
         for batch in self.batches:
-            if wanted is not None and not wanted[batch.numbers].any():
+            here = np.ones(len(batch.numbers), dtype=bool) if wanted is None else wanted[batch.numbers]
+            if not here.any():
                 out.append(np.zeros((len(batch.numbers), len(latents))))
                 continue
             prompts = batch.prompts.to(model.device)
@@ -246,8 +247,7 @@ class EffectPlan:
             with torch.no_grad():
                 clean = self._metric(model, source, prompts, hidden)
                 columns = [
-                    self._single(model, source, batch, prompts, clean, int(latent), wanted) - clean
-                    for latent in latents
+                    self._single(model, source, batch, prompts, clean, int(latent), here) - clean for latent in latents
                 ]
             out.append(torch.stack(columns, dim=1).cpu().double().numpy())
         return np.concatenate(out)
@@ -260,13 +260,12 @@ class EffectPlan:
         prompts: Prompts,
         clean: Float[Tensor, " prompt"],
         latent: int,
-        wanted: Bool[np.ndarray, "prompt"] | None,
+        wanted: Bool[np.ndarray, "prompt"],
     ) -> Float[Tensor, " prompt"]:
         """The metric with one latent moved; prompts on which it does not move, or not wanted, keep the clean one."""
         state = (batch.hidden[:, :, source] + self.movement(batch, source, torch.tensor([latent]))).to(model.device)
         moves = (state != batch.hidden[:, :, source].to(model.device)).flatten(1).any(dim=1)
-        if wanted is not None:
-            moves &= torch.from_numpy(wanted[batch.numbers]).to(moves.device)
+        moves &= torch.from_numpy(wanted).to(moves.device)
         touched = moves.nonzero()[:, 0]
         metric = clean.clone()
         if len(touched):

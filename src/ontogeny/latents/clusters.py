@@ -66,6 +66,8 @@ def percentile_interval(
     draws: Float[np.ndarray, "draw ..."], level: float = 0.95
 ) -> tuple[Float[np.ndarray, "..."], Float[np.ndarray, "..."]]:
     """Both ends of the bootstrap's percentile interval; NaN draws are left out, all NaN gives NaN."""
+    if draws.size == 0:
+        return np.full(draws.shape[1:], np.nan), np.full(draws.shape[1:], np.nan)
     tail = 100 * (1 - level) / 2
     known = ~np.isnan(draws).all(axis=0)
     filled = np.where(known, draws, 0.0)

@@ -1,0 +1,17 @@
+"""What does each latent do to a behaviour, in which snapshots, and how good is the estimate?"""
+
+from ontogeny.analyses.contract import Analysis, AnalysisInputs
+from ontogeny.analyses.indirect_effects.config import IndirectEffectsConfig
+from ontogeny.results import Result
+
+__all__ = ["INDIRECT_EFFECTS", "IndirectEffectsConfig"]
+
+
+def run(inputs: AnalysisInputs, config: IndirectEffectsConfig) -> Result:
+    """Open every snapshot once for activations and once for gradients; effects, RelIE, checks."""
+    from ontogeny.analyses.indirect_effects.report import make_result
+
+    return make_result(inputs, config)
+
+
+INDIRECT_EFFECTS = Analysis("indirect_effects", IndirectEffectsConfig, frozenset({"dictionary", "series"}), run)

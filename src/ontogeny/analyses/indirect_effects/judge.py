@@ -1,0 +1,143 @@
+"""What is said of one behaviour: mean effects with errors and tests, RelIE, how good the estimate is."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from ontogeny.analyses.indirect_effects.attribution import Attributed, ExactCheck
+from ontogeny.analyses.indirect_effects.config import IndirectEffectsConfig
+from ontogeny.interventions.effects import IndirectEffects
+from ontogeny.latents.clusters import (
+    ClusterSums,
+    draw_weights,
+    flip_signs,
+    percentile_interval,
+    renumber,
+    sum_clusters,
+)
+from ontogeny.latents.many_tests import adjust_p
+from ontogeny.latents.relie import RelativeEffects, class_probabilities, compute_relative_effects
+
+LEAST_R, LARGEST_GAP = 0.9, 0.2
+"""An estimate is poor below this correlation with patching, and above this completeness gap."""
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One behaviour; latents are those with an effect on any prompt, ascending.
+
+    `n_prompts`, `n_clusters` [latent]: where the latent has an effect. `total` [source]: mean |m(x') - m(x)|.
+    """
+
+    latents: Int[np.ndarray, "latent"]
+    n_prompts: Int[np.ndarray, "latent"]
+    n_clusters: Int[np.ndarray, "latent"]
+    effect: Float[np.ndarray, "latent source"]
+    se: Float[np.ndarray, "latent source"]
+    p: Float[np.ndarray, "latent source"]
+    q: Float[np.ndarray, "latent source"]
+    p_family: Float[np.ndarray, "latent source"]
+    significant: Bool[np.ndarray, "latent source"]
+    total: Float[np.ndarray, "source"]
+    sums: ClusterSums
+    total_sums: ClusterSums
+
+
+def judge_effects(given: Attributed, config: IndirectEffectsConfig) -> Judged:
+    """Means, errors over clusters, sign-flip tests over all latents and sources."""
+    effects = given.effects
+    clusters, n_clusters = renumber(given.pairs.cluster)
+    sums = sum_by_cluster(effects, clusters, n_clusters)
+    tests = flip_signs(sums.total.reshape(n_clusters, -1), config.flips, config.seed, config.min_clusters)
+    shape = sums.total.shape[1:]
+    p, family = tests.p.reshape(shape), tests.p_family.reshape(shape)
+    q = adjust_p(p)
+    places = np.searchsorted(effects.active, effects.latent)
+    totals = sum_clusters(np.abs(effects.total), clusters, n_clusters)
+    return Judged(
+        latents=effects.active,
+        n_prompts=np.bincount(places, minlength=len(effects.active)),
+        n_clusters=(sums.total != 0).any(axis=2).sum(axis=0),
+        effect=sums.mean,
+        se=sums.se,
+        p=p,
+        q=q,
+        p_family=family,
+        significant=q <= config.false_discoveries,
+        total=totals.mean,
+        sums=sums,
+        total_sums=totals,
+    )
+
+
+def sum_by_cluster(effects: IndirectEffects, clusters: Int[np.ndarray, "prompt"], n_clusters: int) -> ClusterSums:
+    """Effects summed by cluster: [cluster active source]."""
+    n_active, n_sources = len(effects.active), effects.values.shape[1]
+    places = clusters[effects.prompt] * n_active + np.searchsorted(effects.active, effects.latent)
+    total = np.zeros((n_clusters * n_active, n_sources))
+    for source in range(n_sources):
+        total[:, source] = np.bincount(places, effects.values[:, source], minlength=len(total))
+    size = np.bincount(clusters, minlength=n_clusters).astype(np.float64)
+    return ClusterSums(total.reshape(n_clusters, n_active, n_sources), size)
+
+
+@dataclass(frozen=True)
+class Relative:
+    """RelIE of the latents that have a significant effect in a series, `chosen` places among the judged latents.
+
+    `places`: the series' sources in order of training; `probability` [chosen class]; intervals over draws of clusters.
+    """
+
+    chosen: Int[np.ndarray, "chosen"]
+    places: Sequence[int]
+    found: RelativeEffects
+    probability: Float[np.ndarray, "chosen class"]
+    share_low: Float[np.ndarray, "chosen source"]
+    share_high: Float[np.ndarray, "chosen source"]
+    rise_low: Float[np.ndarray, "chosen"]
+    rise_high: Float[np.ndarray, "chosen"]
+
+
+def compute_relie(
+    judged: Judged, places: Sequence[int], time: Float[np.ndarray, "source"], config: IndirectEffectsConfig
+) -> Relative:
+    """RelIE along one series of sources, with a bootstrap of clusters."""
+    order = list(places)
+    chosen = np.flatnonzero(judged.significant[:, order].any(axis=1))
+    scaled = config.scale == "effect"
+    effect, se, significant = (
+        each[chosen][:, order] for each in (judged.effect, np.nan_to_num(judged.se), judged.significant)
+    )
+    total = judged.total[order] if scaled else None
+    found = compute_relative_effects(effect, se, significant, time, total)
+    weights = draw_weights(len(judged.sums.size), config.draws, config.seed)
+    part = ClusterSums(judged.sums.total[:, chosen][:, :, order], judged.sums.size)
+    totals = judged.total_sums.bootstrap(weights)[:, order] if scaled else None
+    probability, shares, rises = class_probabilities(part.bootstrap(weights), se, significant, time, totals)
+    share_low, share_high = percentile_interval(shares)
+    rise_low, rise_high = percentile_interval(rises)
+    return Relative(chosen, order, found, probability, share_low, share_high, rise_low, rise_high)
+
+
+@dataclass(frozen=True)
+class Quality:
+    """How good the estimate is in one source: correlation with exact patching, slope of exact on estimate, both NaN
+    where fewer than three latents or no variance are there; completeness gap; whether that is poor."""
+
+    r: float
+    slope: float
+    gap: float
+    poor: bool
+
+
+def judge_quality(check: ExactCheck, gap: float, path_is_estimated: bool = True) -> Quality:
+    """r and slope of a check, and the verdict; a gap says nothing of effects that were patched one by one."""
+    r = slope = float("nan")
+    spread = check.estimate.std() if len(check.estimate) > 2 else 0.0
+    if spread > 0 and check.exact.std() > 0:
+        r = float(np.corrcoef(check.estimate, check.exact)[0, 1])
+        slope = r * float(check.exact.std() / spread)
+    poor = r < LEAST_R or (path_is_estimated and gap > LARGEST_GAP)
+    return Quality(r, slope, float(gap), bool(poor))

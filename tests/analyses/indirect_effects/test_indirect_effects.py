@@ -1,0 +1,165 @@
+"""Indirect effects as an analysis: tables against the engine, checks, resuming, what a shuffle finds, bad input."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from analyses.tiny_behaviours import tiny_inputs, write_pairs
+from interventions.tiny_prompts import N_LATENTS, NAMES, attribute, tiny_plan
+from ontogeny.analyses import ANALYSES
+from ontogeny.analyses.indirect_effects import IndirectEffectsConfig
+from ontogeny.analyses.indirect_effects.attribution import ExactCheck, attribute_behaviours
+from ontogeny.analyses.indirect_effects.groups import iter_groups
+from ontogeny.analyses.indirect_effects.judge import judge_effects, judge_quality
+from ontogeny.errors import AnalysisError, CorpusError, OntogenyError
+from ontogeny.results import Result, load_result, save_result
+from ontogeny.snapshots.series import SnapshotSeries
+from ontogeny.tokens.pairs.behaviours import tokenize_behaviours
+from ontogeny.tokens.pairs.config import PairPolicy
+
+RUN = ANALYSES["indirect_effects"].run
+
+
+def make_config(*behaviours: Any, **settings: Any) -> IndirectEffectsConfig:
+    given = {"draws": 20, "flips": 200, "verify": 6, "batch": 7, "min_clusters": 4, **settings}
+    return IndirectEffectsConfig(behaviours=list(behaviours), **given)
+
+
+def saved(result: Result, folder: Path) -> Result:
+    save_result(result, folder)
+    return load_result(folder)
+
+
+def test_tables_hold_what_the_engine_gives(tmp_path: Path) -> None:
+    inputs = tiny_inputs(tmp_path)
+    config = make_config(write_pairs(tmp_path / "first.jsonl"), steps=2, rule="mid")
+    result = saved(RUN(inputs, config), tmp_path / "result")
+    pairs = tokenize_behaviours(config.behaviours, config.policy, inputs.series.tokenizer)["first"]
+    plan = tiny_plan(inputs.series, inputs.dictionary, pairs, rule="mid", steps=2)
+    expected = attribute(inputs.series, plan)
+    means = expected.weighted_sums(np.full(len(pairs), 1 / len(pairs)))
+    frame = result.table("effects").to_pandas()
+    assert sorted(frame.latent.unique()) == expected.active.tolist()
+    for source, name in enumerate(NAMES):
+        mine = frame[frame.source == name].sort_values("latent")
+        assert np.allclose(mine.effect, means[:, source], atol=1e-5)
+        assert (mine.n == 24).all() and (mine.n_clusters <= 12).all()
+        totals = next(row for row in result.table("totals").rows() if row["source"] == name)
+        assert totals["error_effect"] == pytest.approx(expected.error[:, source].mean(), abs=1e-5)
+        assert totals["change"] == pytest.approx(expected.total[:, source].mean(), abs=1e-5)
+        check = next(row for row in result.table("verification").rows() if row["source"] == name)
+        assert check["completeness_gap"] == pytest.approx(expected.completeness_gap()[source], abs=1e-4)
+        assert check["n_candidates"] == 6 and check["n"] == 12 and check["baseline"] == "pair"
+        assert check["poor"] == (check["r"] < 0.9 or check["completeness_gap"] > 0.2)
+    shares = result.table("shares").to_pandas()
+    if len(shares):
+        assert np.allclose(shares.groupby(["latent"]).share.sum().round(9), 1)
+        assert np.allclose(shares.groupby(["latent"]).norm_share.sum(), 1)
+
+
+def test_a_poor_estimate_is_reported_first() -> None:
+    good = ExactCheck(np.arange(4), np.array([1.0, 2, 3, 4]), np.array([2.0, 4, 6, 8]), 10)
+    quality = judge_quality(good, 0.1)
+    assert quality.r == pytest.approx(1) and quality.slope == pytest.approx(2) and not quality.poor
+    assert judge_quality(good, 0.3).poor and not judge_quality(good, 0.3, path_is_estimated=False).poor
+    bad = dataclasses.replace(good, exact=np.array([1.0, -1, 1, -1]))
+    assert judge_quality(bad, 0.0).poor
+    alone = dataclasses.replace(good, latent=np.arange(1), estimate=np.ones(1), exact=np.ones(1))
+    assert np.isnan(judge_quality(alone, 0.0).r) and not judge_quality(alone, 0.0).poor
+
+
+def test_patching_one_by_one_verifies_itself(tmp_path: Path) -> None:
+    inputs = tiny_inputs(tmp_path)
+    config = make_config(write_pairs(tmp_path / "first.jsonl", 12), method="exact", verify=N_LATENTS)
+    result = saved(RUN(inputs, config), tmp_path / "result")
+    for row in result.table("verification").rows():
+        assert row["r"] == pytest.approx(1) and row["slope"] == pytest.approx(1) and not row["poor"]
+        assert row["completeness_gap"] is None
+    assert result.summary["n_poor"] == 0
+
+
+@pytest.mark.parametrize("baseline", ["auto", "zero"])
+def test_pairs_without_a_patch_prefix_end_at_the_mean_or_at_zero(tmp_path: Path, baseline: str) -> None:
+    inputs = tiny_inputs(tmp_path)
+    given = write_pairs(tmp_path / "first.jsonl", 12, patch=False)
+    result = RUN(inputs, make_config(given, baseline=baseline, verify=0))
+    expected = {"auto": "mean", "zero": "zero"}[baseline]
+    assert {row["baseline"] for row in result.table("verification").rows()} == {expected}
+
+
+def test_every_finished_snapshot_is_taken_from_scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    inputs = tiny_inputs(tmp_path)
+    config = make_config(write_pairs(tmp_path / "first.jsonl", 8), write_pairs(tmp_path / "second.jsonl", 8, seed=1))
+    opened: list[int] = []
+    original = SnapshotSeries.open
+
+    def dies(self: SnapshotSeries, index: int, **given: Any) -> Any:
+        opened.append(index)
+        if len(opened) == 4:
+            raise KeyboardInterrupt
+        return original(self, index, **given)
+
+    monkeypatch.setattr(SnapshotSeries, "open", dies)
+    with pytest.raises(KeyboardInterrupt):
+        RUN(inputs, config)
+    first = RUN(inputs, config)
+    assert opened == [0, 1, 0, 1, 1], "once for activations, once for gradients; the one that died again"
+    again = RUN(inputs, config)
+    assert len(opened) == 5
+    for name in ("effects", "shares", "verification", "groups", "overlaps"):
+        assert first.table(name).rows() == again.table(name).rows()
+
+
+def test_groups_are_means_over_their_prompts_and_overlap_with_themselves(tmp_path: Path) -> None:
+    inputs = tiny_inputs(tmp_path)
+    config = make_config(write_pairs(tmp_path / "first.jsonl"), write_pairs(tmp_path / "second.jsonl", 16, seed=1))
+    pairs = tokenize_behaviours(config.behaviours, config.policy, inputs.series.tokenizer)
+    found = attribute_behaviours(inputs, config, pairs)
+    groups = {(group.by, group.name): group for group in iter_groups(found)}
+    assert set(groups) == {
+        ("behaviour", "first"),
+        ("behaviour", "second"),
+        ("phenomenon", "kind 0"),
+        ("phenomenon", "kind 1"),
+    }
+    whole = groups["behaviour", "first"]
+    assert np.allclose(whole.effect, judge_effects(found["first"], config).effect)
+    kind = groups["phenomenon", "kind 1"]
+    assert kind.n_prompts == 20 and kind.n_clusters == 20
+    total = np.zeros((N_LATENTS, 2))
+    for given in found.values():
+        member = np.array([pair.phenomenon == "kind 1" for pair in given.pairs.pairs])
+        chosen = member[given.effects.prompt]
+        np.add.at(total, given.effects.latent[chosen], given.effects.values[chosen])
+    assert np.allclose(kind.effect, total[kind.latents] / 20)
+
+
+def test_shuffled_answers_seldom_find_anything(tmp_path: Path) -> None:
+    inputs = tiny_inputs(tmp_path)
+    found = 0
+    for seed in range(8):
+        given = write_pairs(tmp_path / f"s{seed}.jsonl", 24, seed=seed, swap=True)
+        config = make_config(given, method="atp", seed=seed)
+        pairs = tokenize_behaviours([given], config.policy, inputs.series.tokenizer)
+        found += bool(judge_effects(attribute_behaviours(inputs, config, pairs)[given.label], config).significant.any())
+    assert found <= 3
+
+
+def test_bad_input_is_named(tmp_path: Path) -> None:
+    inputs = tiny_inputs(tmp_path)
+    given = write_pairs(tmp_path / "first.jsonl", 6)
+    alone = write_pairs(tmp_path / "alone.jsonl", 6, patch=False)
+    with pytest.raises(CorpusError, match='no patch prefix; take baseline = "mean"'):
+        RUN(inputs, make_config(alone, baseline="pair"))
+    longer = tmp_path / "longer.jsonl"
+    longer.write_text('{"clean_prefix": "w1 w2 w3", "patch_prefix": "w1 w2 w3 w4", "right": " w5", "wrong": " w6"}')
+    unequal = given.model_copy(update={"path": str(longer), "name": "longer"})
+    with pytest.raises(CorpusError, match="1 with prefixes of unequal length"):
+        RUN(inputs, make_config(unequal))
+    with pytest.raises(AnalysisError, match="prefixes of unequal length, whose positions cannot be compared"):
+        RUN(inputs, make_config(unequal, policy=PairPolicy(equal_length=False)))
+    with pytest.raises(OntogenyError, match="no position left"):
+        RUN(inputs, make_config(given, skip_first=30))
