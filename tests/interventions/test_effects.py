@@ -216,3 +216,9 @@ def test_a_skip_connection_is_refused() -> None:
     made = Crosscoder(CrosscoderConfig.model_validate({"n_latents": 64, "skip": True}), ("a",), d_model=4)
     with pytest.raises(DictionaryError, match="skip connection"):
         EffectPlan(made, [], [], None)
+
+
+def test_a_latent_out_of_range_is_refused(series: SnapshotSeries) -> None:
+    plan = tiny_plan(series, tiny_dictionary(), tiny_pairs(2))
+    with pytest.raises(DictionaryError, match="no latent 24: this dictionary has 24"):
+        plan.compute_exact(series.open(0), 0, np.array([3, N_LATENTS]))

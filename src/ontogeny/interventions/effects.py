@@ -234,8 +234,12 @@ class EffectPlan:
     ) -> Float[np.ndarray, "all chosen"]:
         """m with one latent at its baseline, all else untouched, less m: one forward a latent and batch of prompts.
 
-        `wanted`: the prompts that are patched, all by default; 0 elsewhere.
+        `wanted`: the prompts that are patched, all by default; 0 elsewhere. DictionaryError for a latent out of range.
         """
+        n_latents = self.dictionary.n_latents
+        if len(latents) and not 0 <= min(latents) <= max(latents) < n_latents:
+            wrong = next(int(each) for each in latents if not 0 <= each < n_latents)
+            raise DictionaryError(f"there is no latent {wrong}: this dictionary has {n_latents}, from 0 on.")
         out = []
         for batch in self.batches:
             here = np.ones(len(batch.numbers), dtype=bool) if wanted is None else wanted[batch.numbers]

@@ -163,3 +163,5 @@ def test_bad_input_is_named(tmp_path: Path) -> None:
         RUN(inputs, make_config(unequal, policy=PairPolicy(equal_length=False)))
     with pytest.raises(OntogenyError, match="no position left"):
         RUN(inputs, make_config(given, skip_first=30))
+    with pytest.raises(AnalysisError, match=r"'resid_post\.1'; the dictionary has resid_post\.0"):
+        RUN(inputs, make_config(given, hook_points=["resid_post.1"]))

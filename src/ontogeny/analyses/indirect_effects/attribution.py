@@ -41,7 +41,7 @@ class ExactCheck:
 
 @dataclass(frozen=True)
 class Attributed:
-    """One behaviour: its pairs, the effects in all sources, and one check a source."""
+    """One behaviour: its pairs, the effects in all chosen sources, and one check a source."""
 
     pairs: PairTokens
     baseline: str
@@ -49,10 +49,23 @@ class Attributed:
     checks: tuple[ExactCheck, ...]
 
 
+def choose_sources(inputs: AnalysisInputs, config: IndirectEffectsConfig) -> list[int]:
+    """Places, among the sources that the dictionary writes, of those at the hook points asked for."""
+    points = [str(source.hook_point) for source in inputs.sources]
+    wanted = points if config.hook_points is None else config.hook_points
+    for each in wanted:
+        if each not in points:
+            raise AnalysisError(
+                f"analyses.indirect_effects.hook_points names {each!r}; the dictionary has "
+                f"{', '.join(dict.fromkeys(points))}."
+            )
+    return [place for place, point in enumerate(points) if point in wanted]
+
+
 def attribute_behaviours(
     inputs: AnalysisInputs, config: IndirectEffectsConfig, behaviours: Mapping[str, PairTokens]
 ) -> dict[str, Attributed]:
-    """Behaviour -> effects in every source that the dictionary writes, in its order."""
+    """Behaviour -> effects in every source chosen, in the dictionary's order."""
     run = _Attribution(inputs, config, behaviours)
     run.read_activations()
     plans = {name: run.make_plan(name) for name in behaviours}
@@ -67,6 +80,7 @@ class _Attribution:
         self, inputs: AnalysisInputs, config: IndirectEffectsConfig, behaviours: Mapping[str, PairTokens]
     ) -> None:
         self.inputs, self.config, self.behaviours = inputs, config, behaviours
+        self.chosen = choose_sources(inputs, config)
         known = inputs.held_out.sources
         reads, writes = (source_positions(known, names) for names in self._names())
         self.wanted = sorted({*reads, *writes})
@@ -172,8 +186,8 @@ class _Attribution:
             model = self._open(label)
             tensors: dict[str, np.ndarray] = {}
             for name, plan in plans.items():
-                for source, at in enumerate(self.writes):
-                    if self.sources[at].snapshot.label == label:
+                for source in self.chosen:
+                    if self.sources[self.writes[source]].snapshot.label == label:
                         tensors |= self._source(model, name, plan, source)
             write_bytes(file, save(tensors))
 
@@ -211,8 +225,8 @@ class _Attribution:
     def gather(self, name: str, plan: EffectPlan) -> Attributed:
         """What scratch holds of a behaviour, put together."""
         columns, checks = [], []
-        for source, at in enumerate(self.writes):
-            kept = load_file(self._file("effects", self.sources[at].snapshot.label))
+        for source in self.chosen:
+            kept = load_file(self._file("effects", self.sources[self.writes[source]].snapshot.label))
             columns.append(SourceEffects(*(kept[f"{name}/{source}/{key}"] for key in _fields(SourceEffects))))
             latent, estimate, exact, n = (kept[f"{name}/{source}/check_{key}"] for key in _fields(ExactCheck))
             checks.append(ExactCheck(latent, estimate, exact, int(n[0])))

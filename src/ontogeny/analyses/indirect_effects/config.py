@@ -15,6 +15,8 @@ class IndirectEffectsConfig(Config):
     """The behaviours: minimal pairs from files or generators."""
     policy: PairPolicy = PairPolicy()
     """How pairs become tokens, and which are skipped."""
+    hook_points: list[str] | None = None
+    """Only sources at these hook points of the dictionary; all by default."""
     method: Literal["atp", "ig", "exact"] = "ig"
     """atp: one gradient at the clean state; ig: the mean gradient along the path; exact: the model run with each latent
     patched (one forward a latent)."""

@@ -7,7 +7,7 @@ import numpy as np
 
 from ontogeny.analyses.contract import AnalysisInputs
 from ontogeny.analyses.indirect_effects import columns
-from ontogeny.analyses.indirect_effects.attribution import Attributed, attribute_behaviours
+from ontogeny.analyses.indirect_effects.attribution import Attributed, attribute_behaviours, choose_sources
 from ontogeny.analyses.indirect_effects.columns import make_table
 from ontogeny.analyses.indirect_effects.config import IndirectEffectsConfig
 from ontogeny.analyses.indirect_effects.groups import group_rows, iter_groups, overlap_rows
@@ -65,11 +65,12 @@ class _Report:
 
     def __init__(self, inputs: AnalysisInputs, config: IndirectEffectsConfig, found: Mapping[str, Attributed]) -> None:
         self.inputs, self.config = inputs, config
-        self.sources = inputs.sources
+        chosen = choose_sources(inputs, config)
+        self.sources = [inputs.sources[place] for place in chosen]
         self.names = source_names(self.sources)
         self.steps = [source.snapshot.step for source in self.sources]
         norms = inputs.dictionary.decoder_norms().detach().double().cpu().numpy()
-        self.norms = norms / np.maximum(norms.sum(axis=1, keepdims=True), np.finfo(np.float64).tiny)
+        self.norms = norms[:, chosen] / np.maximum(norms[:, chosen].sum(1, keepdims=True), np.finfo(np.float64).tiny)
         self.verification: list[Mapping[str, Any]] = []
         self.effects: list[Mapping[str, Any]] = []
         self.relie: list[Mapping[str, Any]] = []
