@@ -57,7 +57,8 @@ class Analysis:
 
     `run(inputs, config)` is deterministic in both; `config` is an instance of `Config`, a torch-free pydantic class.
     `ride(inputs, config)` makes the accumulator that goes along on the one pass over all codes; `run` then finds what
-    it computed in `inputs.accumulated`. `refers(config)` lists names or ids of other dictionaries to open.
+    it computed in `inputs.accumulated`. `refers(config)` lists names or ids of other dictionaries to open,
+    `reads(config)` the user's files that it reads: their contents are part of the result's id.
     """
 
     name: str
@@ -66,3 +67,4 @@ class Analysis:
     run: Callable[[AnalysisInputs, Any], Result]
     ride: Callable[[AnalysisInputs, Any], Accumulator] | None = None
     refers: Callable[[Any], Sequence[str]] | None = None
+    reads: Callable[[Any], Sequence[Path]] | None = None

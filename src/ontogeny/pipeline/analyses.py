@@ -1,5 +1,6 @@
 """The analyze stage: what is asked and not yet answered, one pass over the codes for all of it, one result each."""
 
+import hashlib
 import shutil
 from dataclasses import dataclass, replace
 
@@ -80,6 +81,8 @@ def _ask(
     identity = {"analysis": analysis.name, **config_identity(config)}
     if asks_codes(analysis):
         identity["codes"] = config_identity(run.recipe.codes)
+    if analysis.reads is not None:
+        identity["files"] = [hashlib.sha256(file.read_bytes()).hexdigest() for file in analysis.reads(config)]
     return Question(analysis, config, run.begin("results", identity, inputs), others)
 
 

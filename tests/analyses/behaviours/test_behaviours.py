@@ -105,3 +105,11 @@ def test_bad_input_is_named(tmp_path: Path) -> None:
         RUN(inputs, BehavioursConfig(behaviours=[config.model_copy(update={"path": str(same), "name": "same"})]))
     with pytest.raises(CorpusError, match="no behaviour is named"):
         RUN(inputs, BehavioursConfig(behaviours=[]))
+
+
+@pytest.mark.parametrize("name", ["behaviours", "indirect_effects"])
+def test_the_files_of_pairs_are_named_so_that_their_contents_enter_the_id(tmp_path: Path, name: str) -> None:
+    analysis, given = ANALYSES[name], write_pairs(tmp_path / "first.jsonl", 4)
+    drawn = given.model_copy(update={"kind": "agreement", "path": None})
+    assert analysis.reads is not None
+    assert analysis.reads(analysis.Config.model_validate({"behaviours": [given, drawn]})) == [tmp_path / "first.jsonl"]

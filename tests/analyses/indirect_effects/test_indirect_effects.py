@@ -71,9 +71,10 @@ def test_a_poor_estimate_is_reported_first() -> None:
     assert np.isnan(judge_quality(alone, 0.0).r) and not judge_quality(alone, 0.0).poor
 
 
-def test_patching_one_by_one_verifies_itself(tmp_path: Path) -> None:
+@pytest.mark.parametrize("settings", [{"method": "exact"}, {"path": "single"}], ids=["exact", "single"])
+def test_patching_one_by_one_verifies_itself(tmp_path: Path, settings: dict[str, Any]) -> None:
     inputs = tiny_inputs(tmp_path)
-    config = make_config(write_pairs(tmp_path / "first.jsonl", 12), method="exact", verify=N_LATENTS)
+    config = make_config(write_pairs(tmp_path / "first.jsonl", 12), verify=N_LATENTS, **settings)
     result = saved(RUN(inputs, config), tmp_path / "result")
     for row in result.table("verification").rows():
         assert row["r"] == pytest.approx(1) and row["slope"] == pytest.approx(1) and not row["poor"]

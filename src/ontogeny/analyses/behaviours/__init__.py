@@ -1,5 +1,8 @@
 """When does a model learn a behaviour? Accuracy and logit difference per snapshot, and which snapshots to look at."""
 
+from collections.abc import Sequence
+from pathlib import Path
+
 from ontogeny.analyses.behaviours.config import BehavioursConfig
 from ontogeny.analyses.contract import Analysis, AnalysisInputs
 from ontogeny.results import Result
@@ -14,5 +17,12 @@ def run(inputs: AnalysisInputs, config: BehavioursConfig) -> Result:
     return make_result(inputs, config)
 
 
+def reads(config: BehavioursConfig) -> Sequence[Path]:
+    """The user's files of pairs."""
+    from ontogeny.tokens.pairs.behaviours import behaviour_files
+
+    return behaviour_files(config.behaviours)
+
+
 # The dictionary only names the hook points; with it the result is found among those of the dictionary.
-BEHAVIOURS = Analysis("behaviours", BehavioursConfig, frozenset({"dictionary", "series"}), run)
+BEHAVIOURS = Analysis("behaviours", BehavioursConfig, frozenset({"dictionary", "series"}), run, reads=reads)

@@ -1,5 +1,8 @@
 """What does each latent do to a behaviour, in which snapshots, and how good is the estimate?"""
 
+from collections.abc import Sequence
+from pathlib import Path
+
 from ontogeny.analyses.contract import Analysis, AnalysisInputs
 from ontogeny.analyses.indirect_effects.config import IndirectEffectsConfig
 from ontogeny.results import Result
@@ -14,4 +17,13 @@ def run(inputs: AnalysisInputs, config: IndirectEffectsConfig) -> Result:
     return make_result(inputs, config)
 
 
-INDIRECT_EFFECTS = Analysis("indirect_effects", IndirectEffectsConfig, frozenset({"dictionary", "series"}), run)
+def reads(config: IndirectEffectsConfig) -> Sequence[Path]:
+    """The user's files of pairs."""
+    from ontogeny.tokens.pairs.behaviours import behaviour_files
+
+    return behaviour_files(config.behaviours)
+
+
+INDIRECT_EFFECTS = Analysis(
+    "indirect_effects", IndirectEffectsConfig, frozenset({"dictionary", "series"}), run, reads=reads
+)

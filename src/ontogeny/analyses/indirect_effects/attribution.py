@@ -165,14 +165,14 @@ class _Attribution:
             batch=config.batch,
         )
         points = [self.sources[at].hook_point for at in self.writes]
-        one = config.method != "ig"
+        one = config.method != "ig" or config.patches_each
         return EffectPlan(
             dictionary,
             points,
             batches,
             mean,
             baseline=baseline,  # type: ignore[arg-type]
-            path=config.path,
+            path="error_kept" if config.path == "error_kept" else "joint",
             rule="left" if one else config.rule,
             steps=1 if one else config.steps,
         )
@@ -193,7 +193,7 @@ class _Attribution:
 
     def _source(self, model: HookedModel, name: str, plan: EffectPlan, source: int) -> dict[str, np.ndarray]:
         column = plan.compute_source(model, source)
-        if self.config.method == "exact":
+        if self.config.patches_each:
             frame = plan.gather([column])
             exact = plan.compute_exact(model, source, frame.active)
             values = exact[frame.prompt, np.searchsorted(frame.active, frame.latent)]

@@ -26,8 +26,9 @@ class IndirectEffectsConfig(Config):
     """Rule of integrated gradients."""
     baseline: Literal["auto", "pair", "mean", "zero"] = "auto"
     """Where the path ends: the patch prompt, mean contributions, nothing; auto: pair where there is one, else mean."""
-    path: Literal["joint", "error_kept"] = "joint"
-    """joint: latents and what they leave unexplained move together; error_kept: latents alone."""
+    path: Literal["joint", "error_kept", "single"] = "joint"
+    """joint: latents and what they leave unexplained move together; error_kept: all latents move, the error stays;
+    single: each latent moves by itself, which comes to patching it, as method = "exact"."""
     skip_first: int = Field(default=1, ge=0)
     """First positions of a prompt that stay as they are."""
     positions: list[int] | None = None
@@ -52,3 +53,8 @@ class IndirectEffectsConfig(Config):
     """Prompts in one forward pass."""
     seed: int = 0
     """Seed of flips, draws and halves."""
+
+    @property
+    def patches_each(self) -> bool:
+        """Whether every latent is patched by itself: the gradient along its own path integrates to just that."""
+        return self.method == "exact" or self.path == "single"

@@ -108,7 +108,7 @@ class _Report:
 
     def _add_quality(self, name: str, given: Attributed) -> None:
         gaps = given.effects.completeness_gap()
-        estimated = self.config.method != "exact"
+        estimated = not self.config.patches_each
         for source, check in enumerate(given.checks):
             quality = judge_quality(check, float(gaps[source]), estimated)
             if quality.poor:

@@ -1,10 +1,12 @@
 """The behaviours that a recipe names, as tokens."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from ontogeny.errors import CorpusError
-from ontogeny.tokens.pairs.config import BehaviourConfig, PairPolicy
+from ontogeny.tokens.pairs.config import FILES, BehaviourConfig, PairPolicy
+from ontogeny.tokens.pairs.files import paths_of
 from ontogeny.tokens.pairs.pair import PairTokens, tokenize_pairs
 from ontogeny.tokens.pairs.sources import iter_pairs
 
@@ -24,3 +26,8 @@ def tokenize_behaviours(
         except CorpusError as error:
             raise CorpusError(f"behaviour {config.label!r}: {error}") from error
     return found
+
+
+def behaviour_files(configs: Sequence[BehaviourConfig]) -> list[Path]:
+    """The files that behaviours are read from, in order; CorpusError where one names none."""
+    return [path for config in configs if config.kind in FILES for path in paths_of(config)]
