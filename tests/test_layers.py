@@ -23,6 +23,7 @@ RANKS: dict[str, int] = {
             ["interventions"],
             ["evaluation"],
             ["training"],
+            ["quanta"],
             ["latents"],
             ["analyses"],
             ["recipe"],

@@ -9,6 +9,7 @@ from jaxtyping import Float
 from ontogeny.errors import SnapshotError
 from ontogeny.snapshots.hooks import HookedModel
 from ontogeny.snapshots.series import SnapshotSeries
+from ontogeny.snapshots.token_losses import compute_token_losses
 from ontogeny.tokens.rules.probes import ProbeSet, build_probes
 from ontogeny.tokens.rules.truth import RuleTruth, compute_rule_truth
 from ontogeny.tokens.rules.world import RulesWorld
@@ -19,13 +20,8 @@ def measure_probe_losses(model: HookedModel, probes: ProbeSet, batch_rows: int =
     tokens = torch.from_numpy(np.asarray(probes.corpus.tokens, dtype=np.int64))
     scored = torch.from_numpy(probes.scored)
     parts = []
-    with torch.no_grad():
-        for rows, wanted in zip(tokens.split(batch_rows), scored.split(batch_rows)):
-            # Padding stands at the ends of rows, where no real token sees it: no attention mask is needed.
-            logits = model(rows).logits[:, :-1].float().cpu()
-            chosen = wanted[:, 1:]
-            losses = torch.nn.functional.cross_entropy(logits[chosen], rows[:, 1:][chosen], reduction="none")
-            parts.append(losses.numpy())
+    for rows, wanted in zip(tokens.split(batch_rows), scored.split(batch_rows)):
+        parts.append(compute_token_losses(model, rows, wanted).numpy())
     return np.concatenate(parts)
 
 
