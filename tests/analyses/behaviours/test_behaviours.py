@@ -14,7 +14,7 @@ from ontogeny.analyses.behaviours.choice import choose_snapshots, compute_simila
 from ontogeny.errors import AnalysisError, CorpusError
 from ontogeny.results import load_result, save_result
 from ontogeny.tokens.pairs.behaviours import tokenize_behaviours
-from ontogeny.tokens.pairs.config import PairPolicy
+from ontogeny.tokens.pairs.config import BehaviourConfig, PairPolicy
 
 RUN = ANALYSES["behaviours"].run
 
@@ -49,6 +49,24 @@ def test_tables_say_what_the_models_say(tmp_path: Path) -> None:
     same = [row for row in result.table("similarity").rows() if row["snapshot"] == row["other"]]
     assert all(row["cka"] == row["cosine"] == 1 for row in same)
     assert result.summary["chosen"]["first"] == ["step0", "step8"]
+
+
+def test_one_word_after_two_prefixes_is_right_where_it_is_likelier_after_the_clean_one(tmp_path: Path) -> None:
+    inputs = tiny_inputs(tmp_path)
+    path = tmp_path / "one.jsonl"
+    prefixes = [(f"w{n} w{n + 3} w4", f"w{n} w{n + 9} w4") for n in range(1, 9)]
+    rows = [f'{{"clean_prefix": "{clean}", "patch_prefix": "{patch}", "right": " w2"}}' for clean, patch in prefixes]
+    path.write_text("\n".join(rows))
+    config = BehavioursConfig(behaviours=[BehaviourConfig(kind="jsonl", path=str(path))], draws=10)
+    accuracy = [row["accuracy"] for row in RUN(inputs, config).table("curves").rows()]
+    for index in range(2):
+        module, right = inputs.series.open(index).module, []
+        for both in prefixes:
+            ids = [torch.tensor([[0, *inputs.series.tokenizer(each)["input_ids"]]]) for each in both]
+            with torch.no_grad():
+                clean, patch = (float(module(each).logits[0, -1].log_softmax(-1)[2]) for each in ids)
+            right.append(clean > patch)
+        assert accuracy[index] == pytest.approx(np.mean(right))
 
 
 def test_a_finished_snapshot_is_taken_from_scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -103,6 +121,10 @@ def test_bad_input_is_named(tmp_path: Path) -> None:
     same.write_text('{"clean_prefix": "w1 w2", "right": " w3", "wrong": " w3"}')
     with pytest.raises(CorpusError, match="'same': no pair is left of 1: 1 whose answers are the same token"):
         RUN(inputs, BehavioursConfig(behaviours=[config.model_copy(update={"path": str(same), "name": "same"})]))
+    alone = tmp_path / "alone.jsonl"
+    alone.write_text('{"clean_prefix": "w1 w2", "right": " w3"}')
+    with pytest.raises(AnalysisError, match="one answer and no patch prefix"):
+        RUN(inputs, BehavioursConfig(behaviours=[config.model_copy(update={"path": str(alone)})]))
     with pytest.raises(CorpusError, match="no behaviour is named"):
         RUN(inputs, BehavioursConfig(behaviours=[]))
 

@@ -8,13 +8,24 @@ import numpy as np
 import pytest
 
 from analyses.tiny_behaviours import tiny_inputs, write_pairs
-from interventions.tiny_prompts import N_LATENTS, NAMES, attribute, tiny_plan
+from interventions.tiny_prompts import (
+    N_LATENTS,
+    NAMES,
+    attribute,
+    read_all,
+    tiny_dictionary,
+    tiny_pairs,
+    tiny_plan,
+)
 from ontogeny.analyses import ANALYSES
 from ontogeny.analyses.indirect_effects import IndirectEffectsConfig
 from ontogeny.analyses.indirect_effects.attribution import ExactCheck, attribute_behaviours
 from ontogeny.analyses.indirect_effects.groups import iter_groups
+from ontogeny.analyses.indirect_effects.holding import compute_held
 from ontogeny.analyses.indirect_effects.judge import judge_effects, judge_quality
 from ontogeny.errors import AnalysisError, CorpusError, OntogenyError
+from ontogeny.interventions.effect_batches import moving_positions
+from ontogeny.interventions.prompts import clean_prompts
 from ontogeny.results import Result, load_result, save_result
 from ontogeny.snapshots.series import SnapshotSeries
 from ontogeny.tokens.pairs.behaviours import tokenize_behaviours
@@ -166,3 +177,21 @@ def test_bad_input_is_named(tmp_path: Path) -> None:
         RUN(inputs, make_config(given, skip_first=30))
     with pytest.raises(AnalysisError, match=r"'resid_post\.1'; the dictionary has resid_post\.0"):
         RUN(inputs, make_config(given, hook_points=["resid_post.1"]))
+
+
+@pytest.mark.parametrize("gate", ["shared", "per_source"])
+def test_what_a_source_holds_is_the_fit_along_its_own_decoder(tmp_path: Path, gate: str) -> None:
+    dictionary = tiny_dictionary(kind="topk", gate=gate)
+    series, prompts = tiny_inputs(tmp_path, dictionary).series, clean_prompts(tiny_pairs())
+    activations, moves = read_all(series, prompts), moving_positions(prompts)
+    held = compute_held(dictionary, activations, moves, batch=3)
+    rows = activations.values[moves]
+    codes = dictionary.encode(rows).sparse()
+    error = dictionary.normalise_target(rows) - dictionary.decode_normalised(codes, None)
+    for source in range(2):
+        f, on = codes.dense(), codes.dense(source)
+        directions = dictionary.W_dec[:, source]
+        norms = directions.norm(dim=1)
+        along = (error[:, source] @ directions.T) / norms + on * norms
+        expected = (f * along).sum(0) / f.square().sum(0)
+        assert np.allclose(held[:, source], expected.detach(), atol=1e-4, equal_nan=True)

@@ -36,6 +36,12 @@ def score_series(
 ) -> dict[str, list[PairScores]]:
     """Behaviour -> scores of every snapshot of the series, in order."""
     found: dict[str, list[PairScores]] = {name: [] for name in behaviours}
+    for name, pairs in behaviours.items():
+        if pairs.patch is None and bool((pairs.wrong < 0).any()):
+            raise AnalysisError(
+                f"behaviour {name!r} has pairs with one answer and no patch prefix, so that nothing is compared; give "
+                "them a wrong answer or a patch prefix."
+            )
     digest = hashlib.sha256(repr((config.model_dump_json(), sorted(behaviours), str(hook_point))).encode())
     for pairs in behaviours.values():
         digest.update(pairs.clean.tobytes())

@@ -13,6 +13,7 @@ from safetensors.numpy import load_file, save
 
 from ontogeny.analyses.contract import AnalysisInputs
 from ontogeny.analyses.indirect_effects.config import IndirectEffectsConfig
+from ontogeny.analyses.indirect_effects.holding import compute_held
 from ontogeny.errors import AnalysisError
 from ontogeny.interventions.effect_batches import (
     PromptActivations,
@@ -41,12 +42,16 @@ class ExactCheck:
 
 @dataclass(frozen=True)
 class Attributed:
-    """One behaviour: its pairs, the effects in all chosen sources, and one check a source."""
+    """One behaviour: its pairs, the effects in all chosen sources, and one check a source.
+
+    `held` [latent source]: how much of each latent a source holds on the clean prompts (`holding.py`).
+    """
 
     pairs: PairTokens
     baseline: str
     effects: IndirectEffects
     checks: tuple[ExactCheck, ...]
+    held: Float[np.ndarray, "latent source"]
 
 
 def choose_sources(inputs: AnalysisInputs, config: IndirectEffectsConfig) -> list[int]:
@@ -92,6 +97,7 @@ class _Attribution:
         for name, pairs in behaviours.items():
             digest.update(name.encode() + pairs.clean.tobytes() + pairs.right.tobytes() + pairs.wrong.tobytes())
         self.stamp = digest.hexdigest()[:12]
+        self.held: dict[str, Float[np.ndarray, "latent source"]] = {}
 
     def _names(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
         return self.inputs.dictionary.sources_in, self.inputs.dictionary.sources_out
@@ -155,11 +161,14 @@ class _Attribution:
         """Codes of all prompts of a behaviour, and the path to its baseline."""
         config, pairs, baseline = self.config, self.behaviours[name], self.baseline(name)
         clean, dictionary = clean_prompts(pairs), self.inputs.dictionary.to(self.inputs.device)
+        moves = moving_positions(clean, config.skip_first, config.positions)
+        activations = self._activations(name, "clean")
+        self.held[name] = compute_held(dictionary, activations, moves, config.batch)[:, self.chosen]
         batches, mean = build_effect_batches(
             dictionary,
             clean,
-            self._activations(name, "clean"),
-            moving_positions(clean, config.skip_first, config.positions),
+            activations,
+            moves,
             baseline=baseline,  # type: ignore[arg-type]
             patched=None if pairs.patch is None else self._activations(name, "patch"),
             batch=config.batch,
@@ -230,7 +239,7 @@ class _Attribution:
             columns.append(SourceEffects(*(kept[f"{name}/{source}/{key}"] for key in _fields(SourceEffects))))
             latent, estimate, exact, n = (kept[f"{name}/{source}/check_{key}"] for key in _fields(ExactCheck))
             checks.append(ExactCheck(latent, estimate, exact, int(n[0])))
-        return Attributed(self.behaviours[name], plan.baseline, plan.gather(columns), tuple(checks))
+        return Attributed(self.behaviours[name], plan.baseline, plan.gather(columns), tuple(checks), self.held[name])
 
 
 def _fields(kind: type) -> list[str]:

@@ -57,6 +57,7 @@ SHARES = (
     Column("signed_share", "fraction", "share with the sign of the effect"),
     Column("size", "1", "effect over the source's total effect, less what noise adds"),
     Column("norm_share", "fraction", "share of the decoder's norm, normalised space"),
+    Column("held_share", "fraction", "the same with shrinkage undone by latent scaling on the clean prompts"),
     Column("legacy_share", "fraction", "as published: share of |effect|"),
 )
 VERIFICATION = (

@@ -99,7 +99,7 @@ class _Report:
             for kind in relative.found.classes:
                 self.classes[name][kind] = self.classes[name].get(kind, 0) + 1
             if len(relative.chosen):
-                self._add_relative(name, hook_point, len(given.pairs), judged, relative, axis)
+                self._add_relative(name, hook_point, given, judged, relative, axis)
         kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(self.classes[name].items(), key=lambda e: -e[1]))
         self.told.append(
             f"{name}: {self.significant[name]} latents have a significant effect in some snapshot"
@@ -162,7 +162,7 @@ class _Report:
         }
 
     def _add_relative(
-        self, name: str, hook_point: str, n: int, judged: Judged, relative: Relative, axis: TimeAxis
+        self, name: str, hook_point: str, given: Attributed, judged: Judged, relative: Relative, axis: TimeAxis
     ) -> None:
         found, chosen, places = relative.found, relative.chosen, list(relative.places)
         rows = np.arange(len(chosen))
@@ -170,6 +170,8 @@ class _Report:
         effect = judged.effect[chosen][:, places]
         labels = tuple(self.names[at] for at in places)
         legacy = compute_legacy_shares(effect.T).T
+        held = np.maximum(given.held[judged.latents[chosen]][:, places], 0.0)
+        held /= np.where(held.sum(axis=1, keepdims=True) > 0, held.sum(axis=1, keepdims=True), np.nan)
         self.relie.append(
             {
                 "latent": judged.latents[chosen],
@@ -201,13 +203,14 @@ class _Report:
                     "behaviour": name,
                     "source": self.names[at],
                     "step": self.steps[at],
-                    "n": n,
+                    "n": len(given.pairs),
                     "share": found.share[:, number],
                     "share_low": relative.share_low[:, number],
                     "share_high": relative.share_high[:, number],
                     "signed_share": found.share[:, number] * np.sign(effect[:, number]),
                     "size": found.size[:, number],
                     "norm_share": self.norms[judged.latents[chosen], at],
+                    "held_share": held[:, number],
                     "legacy_share": legacy[:, number],
                 }
             )
