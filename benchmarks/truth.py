@@ -38,6 +38,7 @@ from ontogeny.tokens.rules.plan import Fate
 from ontogeny.workspace import Workspace, read_json, write_json
 
 SEEDS = (1, 2)
+FAIR_MATCH = 0.5
 FATES = (Fate.PERSISTS, Fate.EMERGES, Fate.VANISHES, Fate.REPURPOSED)
 
 
@@ -97,7 +98,7 @@ def score(setting: Setting, contenders: Sequence[Contender]) -> Scored:
     with np.errstate(invalid="ignore"):
         found = known & (judged.mcc >= MATCH)
     said = np.where(found, 2 ** rise[judged.unit] - 1, np.nan)
-    times = score_times(said, learned)
+    times, together = score_times(said, learned), score_times(date_by_all(matches, rise, found), learned)
     never, noise = (np.array([each.fate == fate for each in plan]) for fate in (Fate.NEVER, Fate.NOISE))
     truth = setting.fates()
     chosen = np.flatnonzero(found)
@@ -111,6 +112,8 @@ def score(setting: Setting, contenders: Sequence[Contender]) -> Scored:
         "error in octaves": times.error,
         "lag in octaves": times.lag,
         "rules dated": times.n,
+        "spearman, by all its units": together.spearman,
+        "error in octaves, by all its units": together.error,
         "claims on learned rules": float(judged.claimed[known].sum()),
         "claims on never-trained rules": float(judged.claimed[never].sum()),
         "claims on noise": float(judged.claimed[noise].sum()),
@@ -131,6 +134,18 @@ def score(setting: Setting, contenders: Sequence[Contender]) -> Scored:
         for rule in range(len(plan))
     ]
     return Scored(measures, rows)
+
+
+def date_by_all(matches: Matches, rise: np.ndarray, found: np.ndarray) -> np.ndarray:
+    """The step [rule] of the median half-rise of all units that say a found rule with MCC >= 0.5 (where chosen).
+
+    One unit's date is rough: the median of several is less so, and needs no more than the matches that there are.
+    """
+    steps = np.full(len(found), np.nan)
+    for rule in np.flatnonzero(found):
+        rises = rise[(matches.chosen[rule] >= FAIR_MATCH) & ~np.isnan(rise)]
+        steps[rule] = 2 ** np.median(rises) - 1 if len(rises) else np.nan
+    return steps
 
 
 def _mean(values: np.ndarray) -> float:
