@@ -7,7 +7,7 @@ that the models learned for which a unit of their own (Hungarian) has MCC >= 0.7
 
     python -m benchmarks.truth [--seed N ...] [--workspace DIR] [--quick] [--json OUT]
 
-Some 8 minutes on two idle cores. A workspace keeps what is done; without one a temporary folder is used.
+Some 12 minutes on two idle cores. A workspace keeps what is done; without one a temporary folder is used.
 """
 
 import argparse
