@@ -48,7 +48,9 @@ def make_result(inputs: AnalysisInputs, config: IndirectEffectsConfig) -> Result
         View(
             "line", "totals", "Metric that the path changes", x=x, y=("change",), group="behaviour", error="change_se"
         ),
-        View("table", "relie", "Latents with a significant effect"),
+        View(
+            "scatter", "relie", "When latents act, in how many sources", x="centre", y=("n_effective",), group="class"
+        ),
         View("line", "shares", "RelIE over training", x=x, y=("share",), group="latent"),
         View("scatter", "shares", "RelIE and decoder norm", x="norm_share", y=("share",), group="source"),
         View("table", "overlaps", "Strongest latents in common"),
