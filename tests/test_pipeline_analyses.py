@@ -1,7 +1,7 @@
 """The analyze stage: one pass for all riders, a cache that later questions read, and what a killed stage left."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -151,3 +151,17 @@ def test_a_pass_that_was_cut_off_goes_on(trained: Path, ask: Any, monkeypatch: p
     (artifact,) = analyze(open_tiny(trained))
     assert Sums.updates == updates, "the pass was done: its sums were saved"
     assert load_result(artifact.path).table("sums").to_pandas()["sum"].sum() > 0
+
+
+def test_a_file_that_changed_is_another_question(
+    trained: Path, ask: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask(SumConfig(factor=4.0))
+    file = tmp_path / "pairs.jsonl"
+    reading = replace(stage.ANALYSES["sums"], reads=lambda _: [file])
+    monkeypatch.setitem(stage.ANALYSES, "sums", reading)
+    ids = []
+    for text in ("one", "one", "two"):
+        file.write_text(text)
+        ids += [artifact.id for artifact in analyze(open_tiny(trained))]
+    assert ids[0] == ids[1] != ids[2]
