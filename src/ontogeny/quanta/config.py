@@ -1,10 +1,11 @@
 """Which tokens are clustered."""
 
+import typing
 from typing import Annotated, Literal
 
 from pydantic import Field
 
-from ontogeny.config import Config
+from ontogeny.config import Config, Immaterial
 
 
 class TokenChoice(Config):
@@ -22,3 +23,35 @@ class TokenChoice(Config):
     """`order`: the first of them; `token`: as evenly over predicted token ids as they last, at random."""
     seed: int = 0
     """Of the draw by token."""
+
+
+Group = Literal[
+    "attention.weight",
+    "attention.bias",
+    "mlp.weight",
+    "mlp.bias",
+    "block_norms",
+    "final_norm",
+    "embeddings",
+    "unembedding",
+]
+GROUPS: tuple[Group, ...] = typing.get_args(Group)
+PUBLISHED: tuple[Group, ...] = ("attention.weight", "attention.bias", "mlp.weight", "mlp.bias", "final_norm")
+"""All names with neither "layernorm" nor "embed" in a GPT-NeoX."""
+
+
+class GramConfig(Config):
+    """Products of per-token gradients: of which parameters, and in which precision."""
+
+    groups: tuple[Group, ...] | None = None
+    """Parameter groups, each with a matrix of its own; without it what is published, as far as the model has it."""
+    by_layer: bool = False
+    """A matrix for every layer of every group."""
+    storage: Literal["float32", "bfloat16", "model"] = "model"
+    """Number format of gradients; `model` is what the model computes in."""
+    accumulate: Literal["float32", "float64"] = "float64"
+    """Number format of the matrices, to which products of some hundred columns are added."""
+    batch_tokens: Annotated[int, Field(ge=1), Immaterial] = 2048
+    """Tokens of one forward, padding counted."""
+    memory: Annotated[float, Field(gt=0), Immaterial] = 4.0
+    """GB for matrices, gradients and residuals; residuals go to disk where that leaves too little for gradients."""
