@@ -74,8 +74,19 @@ def test_a_sweep_shares_one_harvest_and_is_compared(
     assert f'"id": "{identity}"' in run(capsys, "show", identity, "--json")[1]
 
 
+RECIPES = sorted(path.stem for path in recipe_folder().glob("*.toml"))
+PLANTED = [name for name in RECIPES if name.startswith("rules-")]
+
+
+@pytest.mark.parametrize("name", PLANTED)
+def test_a_planted_language_needs_the_family_that_was_grown_on_it(
+    capsys: pytest.CaptureFixture[str], family: Path, name: str
+) -> None:
+    refused(capsys, "a family grown on the same rules", "run", name, "--family", str(family), *SMALL_KEYS)
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", sorted(path.stem for path in recipe_folder().glob("*.toml")))
+@pytest.mark.parametrize("name", [name for name in RECIPES if name not in PLANTED])
 def test_every_shipped_recipe_runs_on_a_grown_family(
     capsys: pytest.CaptureFixture[str], family: Path, name: str
 ) -> None:
