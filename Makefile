@@ -13,7 +13,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt scripts/install
 	scripts/install $(VENV)
 	@touch $@
 
-demo: $(VENV)/.installed  ## set up, grow a small model and run the whole story on it (about 6 minutes on 2 cores)
+demo: $(VENV)/.installed  ## set up, grow a small model and run the whole story on it (about 5 minutes on 2 cores)
 	$(BIN)/ontogeny demo --no-serve
 
 test: $(VENV)/.installed  ## set up and run every test
