@@ -370,7 +370,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Exit codes: 0 done, 2 the user's error in one line on standard error, 1 ours."""
     # Read by OpenMP when torch loads: a waiting thread sleeps. On a busy machine spinning ones cost 2 x (docs/log.md).
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    # Read by torch at its first tensor: large ones ask for huge pages, whose faults cost a quarter (Linux; elsewhere 0).
+    # Read by torch at its first tensor: large ones ask for huge pages, whose faults cost a quarter (Linux only).
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     try:
         app(sys.argv[1:] if arguments is None else list(arguments), exit_on_error=False, print_error=False)
