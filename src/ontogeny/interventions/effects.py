@@ -20,6 +20,7 @@ from torch import Tensor
 from ontogeny.dictionaries.crosscoder import Crosscoder
 from ontogeny.errors import DictionaryError
 from ontogeny.interventions.changes import CHUNK, Change, project, raw_directions
+from ontogeny.interventions.edits import check_latents
 from ontogeny.interventions.paths import Rule, compute_path_gradient
 from ontogeny.interventions.prompts import Prompts, compute_metric
 from ontogeny.interventions.suffix import run_with
@@ -236,10 +237,7 @@ class EffectPlan:
 
         `wanted`: the prompts that are patched, all by default; 0 elsewhere. DictionaryError for a latent out of range.
         """
-        n_latents = self.dictionary.n_latents
-        if len(latents) and not 0 <= min(latents) <= max(latents) < n_latents:
-            wrong = next(int(each) for each in latents if not 0 <= each < n_latents)
-            raise DictionaryError(f"there is no latent {wrong}: this dictionary has {n_latents}, from 0 on.")
+        check_latents([int(each) for each in latents], self.dictionary.n_latents)
         out = []
         for batch in self.batches:
             here = np.ones(len(batch.numbers), dtype=bool) if wanted is None else wanted[batch.numbers]
