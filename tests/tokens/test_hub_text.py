@@ -51,6 +51,7 @@ def hub() -> Iterator[Hub]:
             {"main": {"train.jsonl.gz": gzip.compress(jsonl(["a", "b"])), "test.jsonl.gz": gzip.compress(jsonl(["c"]))}}
         ),
         "datasets/some/gated": Repository({"main": {"train.parquet": parquet(["secret"])}}, gated=True),
+        "datasets/some/script": Repository({"main": {"script.py": b"import datasets"}}),
     }
     with serve_hub(repositories) as server:
         yield server
@@ -82,10 +83,10 @@ def test_what_is_not_there_is_one_sentence(client: Client, hub: Hub) -> None:
 print(json.dumps([error_of(lambda: texts(**keys)) for keys in (
     dict(dataset="some/tex"), dict(dataset="some/text", subset="fr"), dict(dataset="some/lines", split="validation"),
     dict(dataset="some/text", subset="en", column="txt"), dict(dataset="some/gated"),
-    dict(dataset="some/text", revision="never"))]))
+    dict(dataset="some/text", revision="never"), dict(dataset="some/script"))]))
 """
     )
-    hints = ("some/tex'", "en", "validation", "text, id", "some/gated", "never")
+    hints = ("some/tex'", "en", "validation", "text, id", "some/gated", "never", "Python script")
     for message, hint in zip(found, hints, strict=True):
         assert message is not None and message.startswith("CorpusError: ") and hint in message, message
 

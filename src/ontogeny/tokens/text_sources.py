@@ -107,6 +107,13 @@ def _hub_documents(source: TextSourceConfig, separator: str | None) -> Iterator[
         raise CorpusError(f"dataset {source.dataset!r}: {error}") from error
     except OSError as error:
         raise CorpusError(f"dataset {source.dataset!r} cannot be reached ({error}); is there a network?") from error
+    except RuntimeError as error:
+        if not str(error).startswith("Dataset scripts"):
+            raise
+        raise CorpusError(
+            f"dataset {source.dataset!r} is a Python script, which datasets >= 4 does not run; name a copy of it in "
+            'Parquet or JSON (often there is one at revision = "refs/convert/parquet").'
+        ) from error
     for record in dataset:
         yield document_of(record, source, source.dataset)
 
