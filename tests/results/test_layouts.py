@@ -49,6 +49,14 @@ def test_several_rows_a_place_become_their_median(tmp_path: Path) -> None:
     assert np.isnan(curve.y[1]) and "median" in picture.notes[0]
 
 
+def test_a_condition_leaves_the_rows_that_have_it_after_a_round_trip(tmp_path: Path) -> None:
+    columns = {"step": [0, 0, 1, 1], "kind": ["a", "b", "a", "b"], "loss": [1.0, 2.0, 3.0, 4.0]}
+    view = View("line", "t", "Loss", x="step", y=("loss",), where=(("kind", "b"),))
+    picture = picture_of(tmp_path, columns, view)
+    assert picture.curves[0].y.tolist() == [2.0, 4.0] and not picture.notes
+    assert ResultReader(tmp_path).views == (view,)
+
+
 def test_many_groups_and_points_are_thinned_and_it_is_said(tmp_path: Path) -> None:
     count = 4 * MOST_POINTS
     columns = {"latent": list(range(count)), "step": [0] * count, "loss": [1.0] * count}

@@ -247,7 +247,7 @@ class EffectPlan:
             prompts = batch.prompts.to(model.device)
             hidden = batch.hidden[:, :, source].to(model.device)
             with torch.no_grad():
-                clean = self._metric(model, source, prompts, hidden)
+                clean = self.measure(model, source, prompts, hidden)
                 columns = [
                     self._single(model, source, batch, prompts, clean, int(latent), here) - clean for latent in latents
                 ]
@@ -271,9 +271,10 @@ class EffectPlan:
         touched = moves.nonzero()[:, 0]
         metric = clean.clone()
         if len(touched):
-            metric[touched] = self._metric(model, source, prompts.take(touched), state[touched])
+            metric[touched] = self.measure(model, source, prompts.take(touched), state[touched])
         return metric
 
-    def _metric(self, model: HookedModel, source: int, prompts: Prompts, state: Tensor) -> Float[Tensor, " prompt"]:
+    def measure(self, model: HookedModel, source: int, prompts: Prompts, state: Tensor) -> Float[Tensor, " prompt"]:
+        """The metric with the activation of a source replaced by `state`."""
         logits = run_with(model, prompts.tokens, prompts.attention, self.hook_points[source], state)
         return compute_metric(logits, prompts)

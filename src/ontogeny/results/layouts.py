@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from ontogeny.results.axes import (
     Notes,
@@ -39,6 +40,8 @@ def compute_picture(view: View, reader: ResultReader, order: Sequence[str] = ())
     data = reader.sample(view.table, MOST_ROWS, names)
     if data.num_rows < reader.n_rows(view.table):
         notes.add(f"of a sample of {data.num_rows:,} out of {reader.n_rows(view.table):,} rows")
+    for column, value in view.where:
+        data = data.filter(pc.equal(data.column(column), value))
     if view.kind == "heatmap":
         return _heatmap_picture(view, reader, data, order, notes)
     if view.kind == "histogram":

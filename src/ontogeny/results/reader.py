@@ -36,7 +36,7 @@ class ResultReader:
         self.directory = directory
         self.kind: str = meta["kind"]
         self.summary: dict[str, Any] = meta["summary"]
-        self.views = tuple(View(**{**view, "y": tuple(view["y"])}) for view in meta["views"])
+        self.views = tuple(_view(**view) for view in meta["views"])
         self._entries: dict[str, dict[str, Any]] = {entry["name"]: entry for entry in meta["tables"]}
 
     @property
@@ -117,3 +117,8 @@ class ResultReader:
     def _file(self, table: str) -> pq.ParquetFile:
         self.layout(table)
         return pq.ParquetFile(self._path(table))
+
+
+def _view(y: Sequence[str], where: Sequence[Sequence[str]] = (), **rest: Any) -> View:
+    """A view from JSON, which has no tuples; older results have no conditions."""
+    return View(y=tuple(y), where=tuple((column, value) for column, value in where), **rest)

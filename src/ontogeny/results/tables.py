@@ -76,7 +76,8 @@ class View:
     """How a table wants to be looked at, for any front end: data names only, no drawing code.
 
     `x` and `y` are column names, `group` the column that separates lines or colours, `error` the column with y's
-    standard error, `value` a heat map's cell or a token view's strength.
+    standard error, `value` a heat map's cell or a token view's strength. `where`: (column, value) pairs that the rows
+    shown must have; not for views of the kind `table`.
     """
 
     kind: ViewKind
@@ -89,11 +90,12 @@ class View:
     value: str | None = None
     log_x: bool = False
     log_y: bool = False
+    where: tuple[tuple[str, str], ...] = ()
 
     def column_names(self) -> set[str]:
         """Every column that the view reads."""
         single = (self.x, self.group, self.error, self.value)
-        return {*self.y, *(name for name in single if name is not None)}
+        return {*self.y, *(name for name in single if name is not None), *(name for name, _ in self.where)}
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,6 @@ from jaxtyping import Bool, Float, Int
 
 from ontogeny.analyses.indirect_effects.attribution import Attributed, ExactCheck
 from ontogeny.analyses.indirect_effects.config import IndirectEffectsConfig
-from ontogeny.interventions.effects import IndirectEffects
 from ontogeny.latents.clusters import (
     ClusterSums,
     draw_weights,
@@ -17,6 +16,7 @@ from ontogeny.latents.clusters import (
     renumber,
     sum_clusters,
 )
+from ontogeny.latents.effect_sums import sum_by_cluster
 from ontogeny.latents.many_tests import adjust_p
 from ontogeny.latents.relie import RelativeEffects, class_probabilities, compute_relative_effects
 
@@ -70,17 +70,6 @@ def judge_effects(given: Attributed, config: IndirectEffectsConfig) -> Judged:
         sums=sums,
         total_sums=totals,
     )
-
-
-def sum_by_cluster(effects: IndirectEffects, clusters: Int[np.ndarray, "prompt"], n_clusters: int) -> ClusterSums:
-    """Effects summed by cluster: [cluster active source]."""
-    n_active, n_sources = len(effects.active), effects.values.shape[1]
-    places = clusters[effects.prompt] * n_active + np.searchsorted(effects.active, effects.latent)
-    total = np.zeros((n_clusters * n_active, n_sources))
-    for source in range(n_sources):
-        total[:, source] = np.bincount(places, effects.values[:, source], minlength=len(total))
-    size = np.bincount(clusters, minlength=n_clusters).astype(np.float64)
-    return ClusterSums(total.reshape(n_clusters, n_active, n_sources), size)
 
 
 @dataclass(frozen=True)
