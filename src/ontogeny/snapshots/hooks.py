@@ -178,14 +178,24 @@ class HookedModel:
     ) -> Float[Tensor, "row position d_model"]:
         """One block alone: resid_post of `layer` from resid_pre `hidden`, with the model's own masks and positions."""
         after = HookPoint("resid_post", layer)
-        activations: dict[Place, Tensor] = {}
+        return self.read_from(layer, hidden, [after], attention_mask)[after]
+
+    def read_from(
+        self,
+        layer: int,
+        hidden: Float[Tensor, "row position d_model"],
+        hook_points: Iterable[PlaceT],
+        attention_mask: Tensor | None = None,
+    ) -> dict[PlaceT, Tensor]:
+        """Activations at later hook points from resid_pre of `layer`; the forward stops after the last one needed."""
+        activations: dict[PlaceT, Tensor] = {}
         with (
             self._starting_at(layer, hidden),
-            self._hooked({}, [after], activations, stop=True),
+            self._hooked({}, list(hook_points), activations, stop=True),
             contextlib.suppress(_AllRead),
         ):
             self._run_suffix(hidden, attention_mask)
-        return activations[after]
+        return activations
 
     def run_from(
         self,

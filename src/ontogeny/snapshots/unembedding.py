@@ -48,7 +48,9 @@ def fold_unembedding(
     norm = model.module.get_submodule(model.architecture.final_norm)
     unembedding = model.module.get_submodule(model.architecture.unembedding)
     gain, centred = probe_norm(norm, model.d_model, model.device, model.dtype)
-    inverse = _inverse_scale(norm, residual.to(model.device), gain, centred)
+    x = residual.to(model.device)
+    offset, normed = norm(torch.zeros_like(x[:1], dtype=model.dtype)).float(), norm(x.to(model.dtype)).float()
+    inverse = float(inverse_scales(normed - offset, gain * centre(x.float(), centred)).double().mean())
     weight = unembedding.weight[:vocabulary].float()  # type: ignore[index]
     matrix = weight * gain
     if centred:
@@ -84,12 +86,13 @@ def probe_norm(
     )
 
 
-def _inverse_scale(norm: nn.Module, residual: Tensor, gain: Tensor, centred: bool) -> float:
-    """E[1 / σ(x)] over tokens: the least-squares slope of N(x) − N(0) on γ ⊙ (x − m mean(x)), for each token."""
-    x = residual.float()
-    x = x - x.mean(dim=1, keepdim=True) if centred else x
-    straight = gain * x
-    normed = norm(residual.to(next(norm.parameters(), residual).dtype)).float()
-    offset = norm(torch.zeros_like(residual[:1], dtype=next(norm.parameters(), residual).dtype)).float()
-    slope = ((normed - offset) * straight).sum(1) / straight.square().sum(1).clamp_min(1e-30)
-    return float(slope.double().mean())
+def inverse_scales(
+    change: Float[Tensor, "*token d_model"], straight: Float[Tensor, "*token d_model"]
+) -> Float[Tensor, "*token"]:
+    """1 / σ(x) of every token: the least-squares slope of N(x) − N(0) on γ ⊙ (x − m mean(x))."""
+    return (change * straight).sum(-1) / straight.square().sum(-1).clamp_min(1e-30)
+
+
+def centre(x: Float[Tensor, "*token d_model"], centred: bool) -> Float[Tensor, "*token d_model"]:
+    """x − m mean(x): the mean is taken away where the norm does that."""
+    return x - x.mean(dim=-1, keepdim=True) if centred else x
