@@ -7,7 +7,8 @@ a model looks, or to how large a norm divides, does not count. With the patterns
 
 are linear in x; what is left that is not, the MLP's nonlinearity, enters with its true slope. The table of
 architectures says where attention and norms are; patterns are caught where any of them computes them, in softmax or in
-PyTorch's fused attention. Source: Elhage et al. 2021 (frozen patterns); Marks et al., arXiv 2403.19647; Ameisen et al. 2025.
+PyTorch's fused attention. Source: Elhage et al. 2021 (held patterns); Marks et al., arXiv 2403.19647; Ameisen et al.
+2025 (held norms).
 """
 
 import contextlib
