@@ -1,4 +1,4 @@
-"""Which tokens an evaluation reports on apart: all of them, each text source, each mask of the corpus."""
+"""Which tokens are reported on apart: all of them, each text source, each mask, the beginnings of answers."""
 
 from dataclasses import dataclass
 
@@ -45,3 +45,32 @@ class TokenGroups:
         by_text = [text_source == index for index in range(len(self.text_sources))]
         by_mask = [np.asarray(self.corpus.masks[name][row, position]) for name in self.masks]
         return np.stack([everyone, *by_text, *by_mask])
+
+
+def predicted_groups(
+    corpus: Corpus, row: Int[np.ndarray, " token"], position: Int[np.ndarray, " token"], first_tokens: int
+) -> list[tuple[str, Bool[np.ndarray, " token"]]]:
+    """Groups of the tokens that are predicted at (row, position): all, text sources, masks, beginnings of answers.
+
+    `answer/first K`: the first K assistant tokens of every answer; `answer/rest`: the later ones.
+    """
+    following = position + 1
+    groups = TokenGroups(corpus)
+    members = list(zip(groups.names, groups.members(row, following), strict=True))
+    if "assistant" in groups.masks:
+        answer = np.asarray(corpus.masks["assistant"][row, following])
+        early = place_in_run(corpus, row, following) < first_tokens
+        members.append((f"answer/first {first_tokens}", answer & early))
+        members.append(("answer/rest", answer & ~early))
+    return members
+
+
+def place_in_run(
+    corpus: Corpus, row: Int[np.ndarray, " token"], position: Int[np.ndarray, " token"]
+) -> Int[np.ndarray, " token"]:
+    """How many assistant tokens stand directly before the place, in its row."""
+    rows, inverse = np.unique(row, return_inverse=True)
+    mask = np.asarray(corpus.masks["assistant"][rows])
+    places = np.arange(mask.shape[1])
+    last_other = np.maximum.accumulate(np.where(mask, -1, places), axis=1)
+    return position - last_other[inverse, position] - 1

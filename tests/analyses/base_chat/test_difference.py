@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 
 from analyses.planted import D_MODEL, planted_inputs
-from ontogeny.analyses.base_chat import BaseChatConfig
 from ontogeny.analyses.base_chat.difference import Difference, find_components, mean_rows, sum_difference, top_tokens
-from ontogeny.analyses.base_chat.pair import choose_pair
+from ontogeny.latents.pair import choose_pair
 
 
 def raw_difference(inputs: object) -> np.ndarray:
@@ -16,7 +15,7 @@ def raw_difference(inputs: object) -> np.ndarray:
 
 def test_mean_and_components_are_those_of_the_rows(tmp_path: Path) -> None:
     inputs = planted_inputs(tmp_path)
-    difference = sum_difference(inputs, choose_pair(inputs, BaseChatConfig()))
+    difference = sum_difference(inputs, choose_pair(inputs.dictionary.sources_out, inputs.sources, "base_chat"))
     d = raw_difference(inputs)
     rows, means = mean_rows(difference)
     assert rows[0]["group"] == "all" and rows[0]["n"] == len(d)
@@ -73,6 +72,6 @@ def test_top_tokens_are_the_largest_of_either_sign() -> None:
 
 def test_more_components_than_dimensions_are_not_there(tmp_path: Path) -> None:
     inputs = planted_inputs(tmp_path)
-    difference = sum_difference(inputs, choose_pair(inputs, BaseChatConfig()))
+    difference = sum_difference(inputs, choose_pair(inputs.dictionary.sources_out, inputs.sources, "base_chat"))
     assert len(find_components(difference, 100).share) == D_MODEL
     assert find_components(difference, 0).directions.shape == (0, D_MODEL)

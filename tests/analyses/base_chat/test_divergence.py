@@ -10,20 +10,20 @@ import torch
 from analyses.planted import answer
 from analyses.tiny_run import tiny_inputs
 from ontogeny.analyses.base_chat import BASE_CHAT, BaseChatConfig
-from ontogeny.analyses.base_chat.divergence import (
-    compare_predictions,
-    find_examples,
-    group_divergence,
-    place_in_run,
-)
-from ontogeny.analyses.base_chat.pair import choose_pair
+from ontogeny.analyses.base_chat.divergence import compare_predictions, find_examples, group_divergence
+from ontogeny.analyses.contract import AnalysisInputs
+from ontogeny.latents.pair import Pair, choose_pair
 
 CONFIG = BaseChatConfig(kl_tokens=10_000, examples=4, components=2, top_tokens=3, first_tokens=2)
 
 
+def both(inputs: AnalysisInputs) -> Pair:
+    return choose_pair(inputs.dictionary.sources_out, inputs.sources, "base_chat")
+
+
 def test_divergence_is_that_of_two_forward_passes(tmp_path: Path) -> None:
     inputs = tiny_inputs(tmp_path)
-    divergence = compare_predictions(inputs, CONFIG, choose_pair(inputs, CONFIG))
+    divergence = compare_predictions(inputs, CONFIG, both(inputs))
     for place in (0, len(divergence.kl) // 2, len(divergence.kl) - 1):
         row, position = int(divergence.row[place]), int(divergence.position[place])
         tokens = torch.from_numpy(np.array(inputs.corpus.tokens[[row]]).astype(np.int64))
@@ -40,7 +40,7 @@ def test_divergence_is_that_of_two_forward_passes(tmp_path: Path) -> None:
 def test_groups_average_their_tokens_and_examples_are_the_largest(tmp_path: Path) -> None:
     inputs = tiny_inputs(tmp_path)
     inputs.corpus.masks["assistant"][:, 3:] = True
-    divergence = compare_predictions(inputs, CONFIG, choose_pair(inputs, CONFIG))
+    divergence = compare_predictions(inputs, CONFIG, both(inputs))
     rows = {row["group"]: row for row in group_divergence(divergence, inputs.corpus, CONFIG)}
     assert rows["all"]["kl"] == pytest.approx(divergence.kl.mean())
     assert rows["all"]["kl_se"] is not None and rows["all"]["n"] == len(divergence.kl)
@@ -53,14 +53,6 @@ def test_groups_average_their_tokens_and_examples_are_the_largest(tmp_path: Path
     assert divergence.kl[examples[0]] == divergence.kl.max()
     documents = inputs.corpus.document[divergence.row[examples], divergence.position[examples]]
     assert len(set(documents.tolist())) == len(examples)
-
-
-def test_places_count_from_the_start_of_each_run(tmp_path: Path) -> None:
-    inputs = tiny_inputs(tmp_path)
-    mask = inputs.corpus.masks["assistant"]
-    mask[0, [2, 3, 4, 6, 7]] = True
-    positions = np.array([2, 3, 4, 6, 7])
-    assert place_in_run(inputs.corpus, np.zeros(5, np.int64), positions).tolist() == [0, 1, 2, 0, 1]
 
 
 def test_the_whole_comparison_of_two_models(tmp_path: Path) -> None:

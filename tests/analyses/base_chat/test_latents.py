@@ -9,8 +9,8 @@ import pytest
 from analyses.planted import DECOUPLED, FIRST_ONLY, N_LATENTS, ONLY, SHARED, SHRUNK, answer, planted_inputs
 from golden.parity import case_files, load_case
 from ontogeny.analyses.base_chat import BASE_CHAT, BaseChatConfig
-from ontogeny.analyses.base_chat.latents import classify, compute_delta
 from ontogeny.errors import AnalysisError
+from ontogeny.latents.pair import classify, compute_delta
 from ontogeny.results import Result
 from paths import requires_shared
 

@@ -23,10 +23,10 @@ def run(inputs: AnalysisInputs, config: BaseChatConfig) -> Result:
 
 def ride(inputs: AnalysisInputs, config: BaseChatConfig) -> Accumulator:
     """The sums of latent scaling, each latent looked for along the decoder of the model where it is larger."""
-    from ontogeny.analyses.base_chat.pair import choose_pair
+    from ontogeny.latents.pair import choose_pair
     from ontogeny.latents.scaling import ScalingAccumulator
 
-    pair = choose_pair(inputs, config)
+    pair = choose_pair(inputs.dictionary.sources_out, inputs.sources, "base_chat", config.base, config.chat)
     return ScalingAccumulator(inputs.dictionary, pair.probes(inputs.dictionary))
 
 

@@ -9,10 +9,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ontogeny.activations.stream import TokenColumns
-from ontogeny.analyses.base_chat.pair import Pair
 from ontogeny.analyses.contract import AnalysisInputs
 from ontogeny.evaluation.groups import TokenGroups
 from ontogeny.interventions.sources import source_positions
+from ontogeny.latents.pair import Pair
 from ontogeny.latents.scaling import N_BLOCKS, block_of
 
 BATCH = 8_192

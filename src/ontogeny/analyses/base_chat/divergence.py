@@ -8,11 +8,11 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from ontogeny.analyses.base_chat.config import BaseChatConfig
-from ontogeny.analyses.base_chat.pair import Pair
 from ontogeny.analyses.contract import AnalysisInputs
-from ontogeny.evaluation.groups import TokenGroups
+from ontogeny.evaluation.groups import predicted_groups
 from ontogeny.evaluation.metrics import Estimate, compute_ratio
 from ontogeny.interventions.splice import compute_token_losses, predicted_positions
+from ontogeny.latents.pair import Pair
 from ontogeny.snapshots.hooks import HookedModel
 from ontogeny.snapshots.unembedding import LinearUnembedding, fold_unembedding
 from ontogeny.tokens.corpus import Corpus
@@ -110,7 +110,7 @@ def group_divergence(
     documents = np.asarray(corpus.document[divergence.row, divergence.position])
     _, cluster = np.unique(documents, return_inverse=True)
     rows = []
-    for name, member in predicted_groups(divergence, corpus, config):
+    for name, member in predicted_groups(corpus, divergence.row, divergence.position, config.first_tokens):
         if not member.any():
             continue
         count = np.bincount(cluster[member], minlength=cluster.max() + 1).astype(np.float64)
@@ -126,32 +126,6 @@ def group_divergence(
             row |= {column: estimate.value, f"{column}_se": estimate.se}
         rows.append(row)
     return rows
-
-
-def predicted_groups(
-    divergence: Divergence, corpus: Corpus, config: BaseChatConfig
-) -> list[tuple[str, Bool[np.ndarray, " token"]]]:
-    """Groups of the tokens that are predicted: all, text sources, masks, and the beginnings of answers."""
-    row, following = divergence.row, divergence.position + 1
-    groups = TokenGroups(corpus)
-    members = list(zip(groups.names, groups.members(row, following), strict=True))
-    if "assistant" in groups.masks:
-        answer = np.asarray(corpus.masks["assistant"][row, following])
-        early = place_in_run(corpus, row, following) < config.first_tokens
-        members.append((f"answer/first {config.first_tokens}", answer & early))
-        members.append(("answer/rest", answer & ~early))
-    return members
-
-
-def place_in_run(
-    corpus: Corpus, row: Int[np.ndarray, " token"], position: Int[np.ndarray, " token"]
-) -> Int[np.ndarray, " token"]:
-    """How many assistant tokens stand directly before the place, in its row."""
-    rows, inverse = np.unique(row, return_inverse=True)
-    mask = np.asarray(corpus.masks["assistant"][rows])
-    places = np.arange(mask.shape[1])
-    last_other = np.maximum.accumulate(np.where(mask, -1, places), axis=1)
-    return position - last_other[inverse, position] - 1
 
 
 def find_examples(divergence: Divergence, corpus: Corpus, count: int) -> Int[np.ndarray, " example"]:

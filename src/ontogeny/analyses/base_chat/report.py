@@ -1,5 +1,6 @@
 """The result of a comparison of two models."""
 
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -8,16 +9,10 @@ from ontogeny.analyses.base_chat import tables
 from ontogeny.analyses.base_chat.config import BaseChatConfig
 from ontogeny.analyses.base_chat.difference import find_components, mean_rows, sum_difference
 from ontogeny.analyses.base_chat.divergence import compare_predictions, group_divergence
-from ontogeny.analyses.base_chat.latents import (
-    BASE_ONLY,
-    CHAT_ONLY,
-    SHARED,
-    PairLatents,
-    compute_mask_shares,
-    judge_latents,
-)
-from ontogeny.analyses.base_chat.pair import choose_pair
+from ontogeny.analyses.base_chat.shares import compute_mask_shares
 from ontogeny.analyses.contract import AnalysisInputs
+from ontogeny.latents.ownership import PairLatents, Verdicts, judge_latents
+from ontogeny.latents.pair import BASE_ONLY, CHAT_ONLY, SHARED, choose_pair
 from ontogeny.results import Result, View
 from ontogeny.tokens.config import ROLES
 
@@ -39,9 +34,10 @@ NO_MODELS = "kl_tokens = 0: the models were not run, so divergence and logit len
 
 def compare_models(inputs: AnalysisInputs, config: BaseChatConfig) -> Result:
     """All tables; what the inputs lack is left out and named in the summary."""
-    pair = choose_pair(inputs, config)
+    pair = choose_pair(inputs.dictionary.sources_out, inputs.sources, "base_chat", config.base, config.chat)
     names = inputs.dictionary.sources_out[pair.base], inputs.dictionary.sources_out[pair.chat]
-    latents = judge_latents(inputs, config, pair)
+    verdicts = Verdicts(**{each.name: getattr(config, each.name) for each in fields(Verdicts)})
+    latents = judge_latents(inputs.accumulated, inputs.dictionary, pair, verdicts)
     shares = compute_mask_shares(inputs, ("control", *ROLES))
     difference = sum_difference(inputs, pair)
     means, mean_vectors = mean_rows(difference)

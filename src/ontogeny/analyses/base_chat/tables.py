@@ -11,8 +11,9 @@ import torch
 from ontogeny.analyses.base_chat.config import BaseChatConfig
 from ontogeny.analyses.base_chat.difference import Components, top_tokens
 from ontogeny.analyses.base_chat.divergence import Divergence, find_examples
-from ontogeny.analyses.base_chat.latents import BASE_ONLY, CHAT_ONLY, CLASSES, DEAD, PairLatents
 from ontogeny.analyses.contract import AnalysisInputs
+from ontogeny.latents.ownership import PairLatents
+from ontogeny.latents.pair import BASE_ONLY, CHAT_ONLY, CLASSES, DEAD
 from ontogeny.latents.shares import wilson_interval
 from ontogeny.results import Column, Table
 from ontogeny.snapshots.unembedding import LinearUnembedding

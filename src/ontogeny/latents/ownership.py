@@ -5,17 +5,12 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from ontogeny.analyses.base_chat.config import BaseChatConfig
-from ontogeny.analyses.base_chat.pair import Pair
-from ontogeny.analyses.contract import AnalysisInputs
+from ontogeny.dictionaries.crosscoder import Crosscoder
 from ontogeny.latents.betas import iter_scaling
-from ontogeny.latents.documents import Documents
 from ontogeny.latents.many_tests import adjust_p, compute_p
-from ontogeny.latents.statistics import compute_group_shares
-from ontogeny.latents.token_groups import GroupsOfPass
+from ontogeny.latents.pair import BASE_ONLY, CHAT_ONLY, DEAD, Pair, classify, compute_delta
+from ontogeny.latents.scaling import ScalingSums
 
-CLASSES = ("chat-only", "base-only", "shared", "other", "dead")
-CHAT_ONLY, BASE_ONLY, SHARED, OTHER, DEAD = range(5)
 LEAST_T = 2.0
 """t-value that a latent's beta must have in its own model for nu to mean anything."""
 
@@ -43,37 +38,31 @@ class PairLatents:
     latent_decoupling: Bool[np.ndarray, " latent"]
 
 
-def compute_delta(norms: Float[np.ndarray, "latent 2"]) -> Float[np.ndarray, " latent"]:
-    """((chat - base) / larger + 1) / 2 of decoder norms (base, chat): 1 = chat only, 0 = base only; NaN of 0 and 0."""
-    larger = norms.max(1)
-    return ((norms[:, 1] - norms[:, 0]) / np.where(larger > 0, larger, np.nan) + 1) / 2
+@dataclass(frozen=True)
+class Verdicts:
+    """When a latent is a model's own.
 
-
-def classify(
-    delta: Float[np.ndarray, " latent"], n_active: Int[np.ndarray, " latent"], margin: float
-) -> Int[np.ndarray, " latent"]:
-    """Places in CLASSES: chat-only > 1 - margin, base-only < margin, shared within margin of 0.5.
-
-    Latents that never fire, or have no norm, are dead. Source: Minder et al. 2025, with margin 0.1.
+    only_margin: of delta_norm, as in `classify`. An only-latent survives where nu_error in the other model is below
+    `absent_error` and nu_reconstruction below `absent_reconstruction`, at a false discovery rate over all latents
+    that fire on `min_tokens`.
     """
-    kind = np.full(len(delta), OTHER)
-    kind[np.abs(delta - 0.5) < margin] = SHARED
-    kind[delta > 1 - margin] = CHAT_ONLY
-    kind[delta < margin] = BASE_ONLY
-    kind[(n_active == 0) | np.isnan(delta)] = DEAD
-    return kind
+
+    only_margin: float = 0.1
+    absent_error: float = 0.2
+    absent_reconstruction: float = 0.5
+    false_discoveries: float = 0.05
+    min_tokens: int = 10
 
 
-def judge_latents(inputs: AnalysisInputs, config: BaseChatConfig, pair: Pair) -> PairLatents:
-    """Classes by norm and the tests of latent scaling."""
-    dictionary = inputs.dictionary
+def judge_latents(sums: ScalingSums, dictionary: Crosscoder, pair: Pair, verdicts: Verdicts) -> PairLatents:
+    """Classes by norm, and the tests of latent scaling on sums whose probe is a decoder of the pair."""
     norms = pair.norms(dictionary)
     scale = dictionary.scale_out.double().cpu().numpy()[[pair.base, pair.chat]]
     parts = list(
         iter_scaling(
-            inputs.accumulated,
-            threshold_error=config.absent_error,
-            threshold_reconstruction=config.absent_reconstruction,
+            sums,
+            threshold_error=verdicts.absent_error,
+            threshold_reconstruction=verdicts.absent_reconstruction,
         )
     )
     probe = np.concatenate([part.probe for part in parts])
@@ -88,20 +77,20 @@ def judge_latents(inputs: AnalysisInputs, config: BaseChatConfig, pair: Pair) ->
     degrees = np.concatenate([part.n_clusters for part in parts]) - 1
     found = np.nan_to_num(np.concatenate([part.t_reference for part in parts]), posinf=np.inf) >= LEAST_T
     t_error, t_reconstruction = of_other("t_error"), of_other("t_reconstruction")
-    tested = (n_active >= config.min_tokens) & found & ~np.isnan(t_error) & (degrees > 0)
+    tested = (n_active >= verdicts.min_tokens) & found & ~np.isnan(t_error) & (degrees > 0)
     q = {
         (name, above): adjust_p(compute_p(np.where(tested, t, np.nan), degrees, above=above))
         for name, t in (("error", t_error), ("reconstruction", t_reconstruction))
         for above in (False, True)
     }
     delta, delta_raw = compute_delta(norms), compute_delta(norms / scale)
-    kind = classify(delta, n_active, config.only_margin)
+    kind = classify(delta, n_active, verdicts.only_margin)
     only = np.isin(kind, (CHAT_ONLY, BASE_ONLY)) & tested
-    level = config.false_discoveries
-    unmeasured = (n_active < config.min_tokens) | ~found
+    level = verdicts.false_discoveries
+    unmeasured = (n_active < verdicts.min_tokens) | ~found
     nu_error, nu_reconstruction = of_other("nu_error", "value"), of_other("nu_reconstruction", "value")
-    absent = (q["error", False] <= level) & (nu_error > -config.absent_error)
-    coupled = (q["reconstruction", False] <= level) & (nu_reconstruction > -config.absent_reconstruction)
+    absent = (q["error", False] <= level) & (nu_error > -verdicts.absent_error)
+    coupled = (q["reconstruction", False] <= level) & (nu_reconstruction > -verdicts.absent_reconstruction)
     dead = kind == DEAD
     return PairLatents(
         n_active=n_active,
@@ -109,8 +98,8 @@ def judge_latents(inputs: AnalysisInputs, config: BaseChatConfig, pair: Pair) ->
         delta=np.where(dead, np.nan, delta),
         delta_raw=np.where(dead, np.nan, delta_raw),
         kind=kind,
-        kind_raw=classify(delta_raw, n_active, config.only_margin),
-        cosine=np.where(dead, np.nan, _cosines(inputs, pair)),
+        kind_raw=classify(delta_raw, n_active, verdicts.only_margin),
+        cosine=np.where(dead, np.nan, _cosines(dictionary, pair)),
         in_chat=probe == pair.chat,
         nu_error=np.where(unmeasured, np.nan, nu_error),
         nu_error_se=np.where(unmeasured, np.nan, of_other("nu_error", "se")),
@@ -124,35 +113,10 @@ def judge_latents(inputs: AnalysisInputs, config: BaseChatConfig, pair: Pair) ->
     )
 
 
-def _cosines(inputs: AnalysisInputs, pair: Pair) -> Float[np.ndarray, " latent"]:
+def _cosines(dictionary: Crosscoder, pair: Pair) -> Float[np.ndarray, " latent"]:
     """Cosine of each latent's two decoders; NaN where one has no length."""
-    W_dec = inputs.dictionary.W_dec.detach()
+    W_dec = dictionary.W_dec.detach()
     base, chat = W_dec[:, pair.base].double(), W_dec[:, pair.chat].double()
     lengths = (base.norm(dim=1) * chat.norm(dim=1)).cpu().numpy()
     dots: np.ndarray = (base * chat).sum(1).cpu().numpy()
     return dots / np.where(lengths > 0, lengths, np.nan)
-
-
-def compute_mask_shares(
-    inputs: AnalysisInputs, masks: tuple[str, ...]
-) -> dict[str, tuple[Float[np.ndarray, " latent"], Float[np.ndarray, " latent"], float]]:
-    """Mask -> (share of each latent's active tokens that it holds, its standard error, its share of all tokens).
-
-    Only masks that hold a kept token; errors are clustered by document.
-    """
-    assert inputs.codes is not None, "the codes are among the needs"
-    columns = inputs.codes.columns
-    groups, documents = GroupsOfPass.from_columns(columns, inputs.corpus), Documents.from_columns(columns)
-    present = [mask for mask in masks if f"mask/{mask}" in groups.names]
-    if not present:
-        return {}
-    sizes = groups.sizes(documents)
-    parts = [compute_group_shares(block, documents, groups, sizes) for block in inputs.codes.iter_blocks()]
-    shares = {}
-    for mask in present:
-        place = groups.names.index(f"mask/{mask}")
-        share, error = (
-            np.concatenate([getattr(each, name)[:, place] for each in parts]) for name in ("share", "share_se")
-        )
-        shares[mask] = share, error, float(sizes[place].sum() / documents.n_tokens.sum())
-    return shares
