@@ -1,5 +1,6 @@
 """What every command takes: where artifacts lie, which family, which grid; and what it opens with them."""
 
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,9 +12,13 @@ from cyclopts import Parameter
 from ontogeny.errors import ConfigError
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from ontogeny.pipeline import Run
     from ontogeny.recipe import Family, Recipe
     from ontogeny.workspace import Workspace
+
+Overrides = Annotated[str, Parameter(allow_leading_hyphen=True, help="Keys of the recipe: --section.key VALUE.")]
 
 
 @Parameter(name="*")
@@ -85,3 +90,10 @@ def open_workspace(place: Place, storage: dict[str, str] | None = None) -> "Work
     from ontogeny.workspace import Workspace
 
     return Workspace(place.workspace, storage)
+
+
+def open_console() -> "Console":
+    """Results go to standard output, as wide as a table needs where nobody's terminal sets the width."""
+    from rich.console import Console
+
+    return Console() if sys.stdout.isatty() else Console(width=int(os.environ.get("COLUMNS", "140")))

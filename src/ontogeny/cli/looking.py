@@ -1,0 +1,142 @@
+"""Commands that look at what there is: lists, pages, figures, reports, comparisons."""
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from ontogeny.commands.options import (
+    OPTIONS,
+    PLACE,
+    Options,
+    Overrides,
+    Place,
+    load_recipes,
+    open_console,
+    open_workspace,
+)
+from ontogeny.errors import ConfigError
+
+
+def list_artifacts(
+    *,
+    kind: str | None = None,
+    where: Annotated[tuple[str, ...], Parameter(negative=())] = (),
+    sort: str | None = None,
+    place: Place = PLACE,
+) -> None:
+    """List what the workspace holds.
+
+    Parameters
+    ----------
+    kind
+        Only families, corpora, activations, dictionaries, evaluations or results.
+    where
+        Only where key=value, for example name=demo or training.lr=0.001.
+    sort
+        By this key, largest first, for example fve.
+    """
+    from ontogeny.commands.listing import check_kind, print_list, select
+
+    check_kind(kind)
+    print_list(select(open_workspace(place).artifacts(kind), where, sort), open_console())
+
+
+def show(
+    reference: str, *overrides: Overrides, resolved: bool = False, json: bool = False, options: Options = OPTIONS
+) -> None:
+    """Show an artifact by name or id, or a recipe with the origin of every value.
+
+    Parameters
+    ----------
+    reference
+        Name or unique id prefix of an artifact; with --resolved a recipe.
+    resolved
+        Show the recipe's values and where each came from.
+    json
+        The artifact's whole manifest.
+    """
+    from ontogeny.commands.listing import print_artifact, print_resolved
+
+    if resolved or reference.endswith(".toml"):
+        for each in load_recipes(reference, overrides, options).values():
+            print_resolved(each, open_console())
+        return
+    workspace = open_workspace(options)
+    print_artifact(workspace, workspace.find(reference), open_console(), json)
+
+
+def write_report(
+    reference: str,
+    *,
+    latents: str | None = None,
+    top: int | None = None,
+    by: str | None = None,
+    lowest: Annotated[bool, Parameter(negative=())] = False,
+    dest: Path | None = None,
+    place: Place = PLACE,
+) -> None:
+    """Write one HTML file, which needs no network, with all results of a dictionary and a card a latent.
+
+    Parameters
+    ----------
+    reference
+        Name of a recipe, or id of a dictionary or of one of its results.
+    latents
+        These latents: 1,2,10-14. Without any choice, some of every class.
+    top
+        How many latents.
+    by
+        Those with the largest numbers in this column of a table of latents, for example density.
+    lowest
+        With --by: the smallest numbers instead.
+    dest
+        File to write; report-ID.html if absent.
+    """
+    from ontogeny.commands.report import write_report as write
+
+    write(open_workspace(place), reference, dest, latents, top, by, lowest, open_console())
+
+
+def write_figures(
+    reference: str,
+    *,
+    dest: Path | None = None,
+    format: Annotated[tuple[str, ...], Parameter(negative=())] = ("pdf", "svg", "png"),
+    place: Place = PLACE,
+) -> None:
+    """Write every view of a result as a figure and every table as CSV and LaTeX.
+
+    Parameters
+    ----------
+    reference
+        Id of a result or evaluation; all results of a dictionary by its id or its recipe's name.
+    dest
+        Folder to write to; figures/ID if absent.
+    format
+        pdf, svg or png; several may be given.
+    """
+    from ontogeny.commands.figures import write_figures as write
+
+    write(open_workspace(place), reference, dest, format, open_console())
+
+
+def compare(*references: str, plot: Path = Path("compare.png"), place: Place = PLACE) -> None:
+    """Compare dictionaries: fve and cross-entropy against l0, mean ± sd over seeds.
+
+    Parameters
+    ----------
+    references
+        Names of recipes (all of their sweep) or ids of dictionaries or evaluations.
+    plot
+        Where the picture goes.
+    """
+    from ontogeny.commands.compare import find_evaluations, group_by_setting, plot_comparison, print_comparison
+
+    if not references:
+        raise ConfigError("compare needs a name or an id; see `ontogeny list --kind evaluations`.")
+    workspace = open_workspace(place)
+    groups = group_by_setting(workspace, find_evaluations(workspace, references))
+    print_comparison(groups, open_console())
+    plot_comparison(groups, plot)
+    open_console().print(f"plotted in {plot}", highlight=False)

@@ -1,0 +1,80 @@
+"""Commands that make: the demo, a whole run, one stage."""
+
+from collections.abc import Sequence
+
+from ontogeny.commands.options import OPTIONS, Options, Overrides, open_console, open_runs
+from ontogeny.errors import ConfigError
+
+
+def demo(*overrides: Overrides, fast: bool = False, serve: bool = False, options: Options = OPTIONS) -> None:
+    """Grow a small model on this machine and run the whole story on it.
+
+    Parameters
+    ----------
+    fast
+        A smaller model: under a minute instead of some five.
+    serve
+        Open the dashboard afterwards, in the versions that have one.
+    """
+    from ontogeny.commands.demo import print_story
+    from ontogeny.pipeline import run_stages
+
+    if serve:
+        raise ConfigError("this version has no dashboard; run the demo with --no-serve, its default.")
+    for run in open_runs("demo-fast" if fast else "demo", overrides, options):
+        print_story(run_stages(run), open_console())
+
+
+def run(recipe: str, *overrides: Overrides, options: Options = OPTIONS) -> None:
+    """Run all stages that a recipe names; finished ones are skipped, a cut-off one goes on."""
+    from ontogeny.commands.demo import print_story
+    from ontogeny.pipeline import run_stages
+
+    for each in open_runs(recipe, overrides, options):
+        print_story(run_stages(each), open_console(), each.variant)
+
+
+def grow(recipe: str, *overrides: Overrides, options: Options = OPTIONS) -> None:
+    """Train the recipe's small model family, with a snapshot at every power of two and then at even steps."""
+    _run_stage("grow", recipe, overrides, options)
+
+
+def harvest(recipe: str, *overrides: Overrides, options: Options = OPTIONS) -> None:
+    """Store the activations of every snapshot; torn or altered shards are found and redone."""
+    from ontogeny.pipeline import harvest as harvest_stage
+
+    for each in open_runs(recipe, overrides, options):
+        made = harvest_stage(each, verify=True)
+        counts = made.held_out.counts
+        names = ", ".join(made.series.labels)
+        open_console().print(
+            f"{names}: {made.training.n_rows:,} training rows, {counts.kept:,} held-out rows", highlight=False
+        )
+
+
+def train(recipe: str, *overrides: Overrides, options: Options = OPTIONS) -> None:
+    """Learn the dictionary."""
+    _run_stage("train", recipe, overrides, options)
+
+
+def evaluate(recipe: str, *overrides: Overrides, options: Options = OPTIONS) -> None:
+    """Judge the dictionary on held-out text."""
+    _run_stage("evaluate", recipe, overrides, options)
+
+
+def analyze(recipe: str, *overrides: Overrides, options: Options = OPTIONS) -> None:
+    """Make the analyses that the recipe asks for."""
+    _run_stage("analyze", recipe, overrides, options)
+
+
+def _run_stage(name: str, recipe: str, overrides: Sequence[str], options: Options) -> None:
+    """One stage of a recipe, with what it needs before it; prints what it made."""
+    from ontogeny.commands.demo import print_story
+    from ontogeny.pipeline import STAGES
+
+    for each in open_runs(recipe, overrides, options):
+        made = STAGES[name](each)
+        artifacts = made if isinstance(made, list) else [made]
+        for artifact in artifacts:
+            open_console().print(f"{artifact.kind} {artifact.id}  {artifact.path}", highlight=False, soft_wrap=True)
+        print_story(artifacts, open_console(), each.variant)

@@ -1,0 +1,64 @@
+"""Commands before spending anything: the cost of a recipe, whether its snapshots are sound, which there are."""
+
+from ontogeny.commands.options import OPTIONS, Options, Overrides, load_recipes, open_console, open_runs
+
+
+def plan(recipe: str, *overrides: Overrides, options: Options = OPTIONS) -> None:
+    """Say what a recipe will download, store, hold in memory and take in hours, before anything starts."""
+    from ontogeny.commands.plan import measure_matmul_rate, print_plan
+    from ontogeny.commands.plan import plan as plan_recipe
+    from ontogeny.pipeline.device import choose_device
+
+    for each in load_recipes(recipe, overrides, options).values():
+        rate = measure_matmul_rate(choose_device(each.device))
+        print_plan(plan_recipe(each, rate), rate, open_console())
+
+
+def audit(recipe: str, *overrides: Overrides, deep: bool = True, options: Options = OPTIONS) -> None:
+    """Check that the snapshots are what they claim to be: order, file hashes, spot checks of the weights.
+
+    Errors end with exit code 2, warnings and notes with 0.
+
+    Parameters
+    ----------
+    deep
+        Read slices of the weights too, and the hashes of every other revision of the repository.
+    """
+    from ontogeny.commands.audit import print_report, refuse_errors
+    from ontogeny.pipeline import open_snapshots
+    from ontogeny.snapshots.audit import audit_series
+
+    reports = [audit_series(open_snapshots(each), deep=deep) for each in open_runs(recipe, overrides, options)]
+    for report in reports:
+        print_report(report, open_console())
+    refuse_errors(recipe, reports)
+
+
+def revisions(model: str, *, match: str | None = None, sizes: bool = True) -> None:
+    """List the snapshots of a model, with a recipe section to paste.
+
+    Parameters
+    ----------
+    model
+        Hub id or local folder.
+    match
+        Shell pattern on the name, for example 'step*'.
+    sizes
+        Ask for the size of each (one request a revision).
+    """
+    from ontogeny.commands.listing import format_bytes, print_rows
+    from ontogeny.snapshots.catalog import list_revisions, render_recipe_section
+
+    found = list_revisions(model, match, sizes)
+    rows = [
+        {
+            "name": each.name,
+            "kind": each.kind,
+            "step": each.step,
+            "tokens": f"{each.tokens:,}" if each.tokens is not None else None,
+            "size": format_bytes(each.size_bytes) if each.size_bytes is not None else None,
+        }
+        for each in found
+    ]
+    print_rows(model, rows, open_console())
+    open_console().print(render_recipe_section(model, found), markup=False, highlight=False)
