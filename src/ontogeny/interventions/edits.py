@@ -41,28 +41,33 @@ class Edit(Protocol):
 class Parts:
     """The parts of some tokens' activations, in those sources that take part; sources are places in `sources_out`.
 
-    `codes`: sparse. `directions`, `biases`: per source, raw space. `activations`: per source; a source without any
-    can be added from but has no error. `masks`: kinds of tokens by name, for edits that are made at some alone.
+    `codes`: sparse; None where no dictionary looks on, and whole activations alone can be moved. `directions`,
+    `biases`: per source, raw space. `activations`: per source; a source without any can be added from but has no error.
+    `masks`: kinds of tokens by name, for edits that are made at some alone.
     """
 
-    codes: Codes
-    directions: Mapping[int, Float[Tensor, "latent d_model"]]
-    biases: Mapping[int, Float[Tensor, " d_model"]]
+    codes: Codes | None = None
+    directions: Mapping[int, Float[Tensor, "latent d_model"]] = field(default_factory=dict)
+    biases: Mapping[int, Float[Tensor, " d_model"]] = field(default_factory=dict)
     activations: Mapping[int, Float[Tensor, "token d_model"]] = field(default_factory=dict)
     masks: Mapping[str, Bool[Tensor, " token"]] = field(default_factory=dict)
 
     def contribution(self, source: int, latents: Latents = None) -> Float[Tensor, "token d_model"]:
         """sum over the latents of c_js."""
-        codes, values = self.codes, self.codes.gated(source)
-        assert codes.pattern is not None, "parts are made of sparse codes"
+        codes = self.codes
+        assert codes is not None and codes.pattern is not None, (
+            "latents have contributions where there are sparse codes"
+        )
+        values = codes.gated(source)
         if latents is None:
             return decode_active(values, self.directions[source], codes.pattern)
-        kept = self._member(latents)[codes.indices]
+        kept = self._member(latents, codes.n_latents)[codes.indices]
         return decode_active(values[kept], self.directions[source], codes.pattern.keep(kept))
 
     def direction(self, source: int, latents: Latents) -> Float[Tensor, " d_model"]:
         """sum over the latents of W_dec[j, s] / scale_s."""
-        return self.directions[source][self._member(latents)].sum(dim=0)
+        directions = self.directions[source]
+        return directions[self._member(latents, len(directions))].sum(dim=0)
 
     def reconstruction(self, source: int) -> Float[Tensor, "token d_model"]:
         """sum over all latents of c_js, and b_s."""
@@ -77,10 +82,11 @@ class Parts:
         """e_s: what the dictionary leaves unexplained."""
         return self.activation(source) - self.reconstruction(source)
 
-    def _member(self, latents: Latents) -> Bool[Tensor, " latent"]:
-        member = torch.full((self.codes.n_latents,), latents is None, device=self.codes.values.device)
+    def _member(self, latents: Latents, n_latents: int) -> Bool[Tensor, " latent"]:
+        device = next(iter(self.directions.values())).device
+        member = torch.full((n_latents,), latents is None, device=device)
         if latents is not None:
-            check_latents(latents, self.codes.n_latents)
+            check_latents(latents, n_latents)
             member[list(latents)] = True
         return member
 

@@ -22,12 +22,13 @@ from torch import Tensor
 
 from ontogeny.dictionaries.codes import Codes
 from ontogeny.dictionaries.crosscoder import Crosscoder
+from ontogeny.interventions.clean import run_clean
 from ontogeny.interventions.sources import select_sources, source_positions
 from ontogeny.interventions.suffix import run_with
 from ontogeny.snapshots.hooks import HookedModel
 from ontogeny.snapshots.series import SnapshotSeries
 from ontogeny.tokens.corpus import Corpus
-from ontogeny.types import HookPoint, Source
+from ontogeny.types import Source
 from ontogeny.workspace import write_bytes
 
 CHUNK_LOGITS = 1 << 25
@@ -168,23 +169,21 @@ class _Splicer:
         self, model: HookedModel, index: int, source: Source, rows: Int[np.ndarray, "row"], codes: Codes
     ) -> SpliceLosses:
         corpus, device = self.corpus, model.device
-        # A snapshot reads its own words for template tokens that it does not know, and is asked for the text's own.
-        tokens = torch.from_numpy(corpus.input_tokens(rows, source.snapshot.label)).long().to(device)
+        run = run_clean(model, corpus, rows, source.snapshot.label, [source.hook_point])
+        # A snapshot may read other words for template tokens, but is asked for the text's own.
         targets = torch.from_numpy(np.array(corpus.tokens[rows])).long().to(device)
         keep = torch.from_numpy(np.ascontiguousarray(corpus.keep[rows])).to(device)
-        occupied = torch.from_numpy(corpus.document[rows] >= 0).to(device)
-        mask = None if bool(occupied.all()) else occupied.long()
         counted = predicted_positions(corpus, rows)
         predicted = torch.from_numpy(counted).to(device)
         x = None if self.crosscoder.W_skip is None else self._read(rows)
         recon = self.crosscoder.decode(codes, x)[:, index]
 
-        clean, hidden = _clean_forward(model, tokens, mask, source.hook_point)
+        clean = run.logits
 
         def changed(value: Float[Tensor, "token_or_one d_model"]) -> Tensor:
-            replaced = hidden.clone()
-            replaced[keep] = value.to(hidden)
-            return run_with(model, tokens, mask, source.hook_point, replaced)
+            replaced = run.hidden[source.hook_point].clone()
+            replaced[keep] = value.to(replaced)
+            return run_with(model, run.tokens, run.mask, source.hook_point, replaced)
 
         ce_clean, _ = compute_token_losses(clean, targets, predicted)
         ce_spliced, kl = compute_token_losses(changed(recon), targets, predicted, clean)
@@ -194,14 +193,6 @@ class _Splicer:
         row, position = counted.nonzero()
         values = [each.float().cpu().numpy() for each in (ce_clean, ce_spliced, ce_zero, ce_mean, kl)]
         return SpliceLosses(rows[row].astype(np.int64), position.astype(np.int64), *values)
-
-
-def _clean_forward(
-    model: HookedModel, tokens: Int[Tensor, "row position"], mask: Tensor | None, hook_point: HookPoint
-) -> tuple[Float[Tensor, "row position vocab"], Float[Tensor, "row position d_model"]]:
-    """Logits of the untouched model, and its activation at the hook point."""
-    output = model.forward(tokens, mask, read=[hook_point])
-    return output.logits, output.activations[hook_point]
 
 
 def _by_snapshot(sources: Sequence[Source], indices: Sequence[int]) -> dict[str, list[int]]:
