@@ -86,6 +86,7 @@ def test_only_the_blocks_after_the_hook_point_run_again() -> None:
     corpus = tiny_corpus(4)
     points = [HookPoint("resid_post", layer) for layer in range(2)]
     runs = two_runs("llama", corpus, points)
+    run_patch(Patch("p", points[0], BASE, CHAT), runs, keep_of(corpus), Parts())  # asks once what blocks return
     counts: Counter[int] = Counter()
     for layer, block in enumerate(runs[CHAT].model.blocks):
         # A block that is skipped is called, its modules are not.
