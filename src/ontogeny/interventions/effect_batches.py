@@ -84,6 +84,7 @@ def build_effect_batches(
                 hidden=activations.values[span][:, :, list(activations.writes)],
                 patched=None if patched is None else patched.values[span][:, :, list(patched.writes)],
                 change=change,
+                codes=codes[index],
             )
         )
     return batches, mean

@@ -17,6 +17,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from ontogeny.dictionaries.codes import Codes
 from ontogeny.dictionaries.crosscoder import Crosscoder
 from ontogeny.errors import DictionaryError
 from ontogeny.interventions.changes import CHUNK, Change, project, raw_directions
@@ -95,6 +96,7 @@ class EffectBatch:
     """Some prompts with what a dictionary makes of them: codes at the positions that move, clean and at the baseline.
 
     `hidden` [prompt position source_out d_model]: raw activations; `patched`: those of the patch prompts, None without.
+    `codes`: the clean ones, a token for each position that moves.
     """
 
     numbers: Int[np.ndarray, "prompt"]
@@ -103,6 +105,7 @@ class EffectBatch:
     hidden: Float[Tensor, "prompt position source d_model"]
     patched: Float[Tensor, "prompt position source d_model"] | None
     change: Change
+    codes: Codes
 
 
 class EffectPlan:
