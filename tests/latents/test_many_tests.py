@@ -15,6 +15,11 @@ def test_what_was_not_tested_counts_for_nothing() -> None:
     assert np.isnan(adjust_p(np.full(3, np.nan))).all()
 
 
+def test_tests_that_are_not_listed_count() -> None:
+    p = np.array([0.001, 0.02])
+    np.testing.assert_allclose(adjust_p(p, 10), adjust_p(np.append(p, np.ones(8)))[:2])
+
+
 def test_p_of_both_sides() -> None:
     t, degrees = np.array([2.0, -1.0, np.nan, 1.0]), np.array([5, 31, 5, 0])
     above, below = compute_p(t, degrees, above=True), compute_p(t, degrees, above=False)

@@ -15,17 +15,18 @@ def compute_p(
     return p
 
 
-def adjust_p(p: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
+def adjust_p(p: Float[np.ndarray, "..."], n_tests: int | None = None) -> Float[np.ndarray, "..."]:
     """The adjusted p-values (q) over all entries that are not NaN: calling q <= a keeps false discoveries below a.
 
-    q_(i) = min over k >= i of p_(k) n / k, in order of p; NaN stays NaN and counts as no test.
+    q_(i) = min over k >= i of p_(k) n / k, in order of p; NaN stays NaN and counts as no test. `n_tests`: n where
+    tests with p = 1 were made and are not listed.
     Source: Benjamini & Hochberg 1995.
     """
     q = np.full(p.shape, np.nan)
     tested = ~np.isnan(p)
     values = p[tested]
     order = np.argsort(values, kind="stable")
-    scaled = values[order] * len(values) / np.arange(1, len(values) + 1)
+    scaled = values[order] * (len(values) if n_tests is None else n_tests) / np.arange(1, len(values) + 1)
     adjusted = np.empty_like(values)
     adjusted[order] = np.minimum(np.minimum.accumulate(scaled[::-1])[::-1], 1.0)
     q[tested] = adjusted
