@@ -148,7 +148,7 @@ class HookedModel:
         """
         places = list(hook_points)
         activations: dict[PlaceT, Tensor] = {}
-        with self._hooked({}, places, activations, stop=True), contextlib.suppress(_AllRead):
+        with self.hooked({}, places, activations, stop=True):
             self._run(tokens, attention_mask)
         unread = [str(place) for place in places if place not in activations]
         if unread:
@@ -167,7 +167,7 @@ class HookedModel:
         Gradients flow through what is read and replaced wherever grad mode is on.
         """
         activations: dict[Place, Tensor] = {}
-        with self._hooked(replace or {}, list(read), activations, stop=False):
+        with self.hooked(replace or {}, list(read), activations, stop=False):
             logits = self._run(tokens, attention_mask)
         return ForwardOutput(logits, activations)
 
@@ -189,11 +189,7 @@ class HookedModel:
     ) -> dict[PlaceT, Tensor]:
         """Activations at later hook points from resid_pre of `layer`; the forward stops after the last one needed."""
         activations: dict[PlaceT, Tensor] = {}
-        with (
-            self._starting_at(layer, hidden),
-            self._hooked({}, list(hook_points), activations, stop=True),
-            contextlib.suppress(_AllRead),
-        ):
+        with self._starting_at(layer, hidden), self.hooked({}, list(hook_points), activations, stop=True):
             self._run_suffix(hidden, attention_mask)
         return activations
 
@@ -210,7 +206,7 @@ class HookedModel:
         """
         if layer == len(self.blocks):
             return self.unembed(hidden)
-        with self._starting_at(layer, hidden), self._hooked(replace or {}, [], {}, stop=False):
+        with self._starting_at(layer, hidden), self.hooked(replace or {}, [], {}, stop=False):
             return self._run_suffix(hidden, attention_mask)
 
     def unembed(self, hidden: Float[Tensor, "*any d_model"]) -> Float[Tensor, "*any vocabulary"]:
@@ -270,10 +266,13 @@ class HookedModel:
         return seen[0]
 
     @contextlib.contextmanager
-    def _hooked(
+    def hooked(
         self, replace: Mapping[Any, Replacement], read: list[Any], activations: dict[Any, Tensor], stop: bool
     ) -> Iterator[None]:
-        """Hooks in place for one forward; replacements first, so that what is read is what flows on."""
+        """Hooks in place for one forward; replacements first, so that what is read is what flows on.
+
+        With `stop` the body ends, quietly, once everything asked for was read.
+        """
         waiting = set(read)
 
         def keep(place: Place, value: Tensor) -> Tensor:
@@ -290,6 +289,8 @@ class HookedModel:
             for place in read:
                 handles.append(self._attach(place, functools.partial(keep, place)))
             yield
+        except _AllRead:
+            pass
         finally:
             for handle in handles:
                 handle.remove()
