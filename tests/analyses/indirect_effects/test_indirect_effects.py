@@ -1,6 +1,5 @@
 """Indirect effects as an analysis: tables against the engine, checks, resuming, what a shuffle finds, bad input."""
 
-import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +18,10 @@ from interventions.tiny_prompts import (
 )
 from ontogeny.analyses import ANALYSES
 from ontogeny.analyses.indirect_effects import IndirectEffectsConfig
-from ontogeny.analyses.indirect_effects.attribution import ExactCheck, attribute_behaviours
+from ontogeny.analyses.indirect_effects.attribution import attribute_behaviours
 from ontogeny.analyses.indirect_effects.groups import iter_groups
 from ontogeny.analyses.indirect_effects.holding import compute_held
-from ontogeny.analyses.indirect_effects.judge import judge_effects, judge_quality
+from ontogeny.analyses.indirect_effects.judge import judge_effects
 from ontogeny.errors import AnalysisError, CorpusError, OntogenyError
 from ontogeny.interventions.effect_batches import moving_positions
 from ontogeny.interventions.prompts import clean_prompts
@@ -69,17 +68,6 @@ def test_tables_hold_what_the_engine_gives(tmp_path: Path) -> None:
     if len(shares):
         assert np.allclose(shares.groupby(["latent"]).share.sum().round(9), 1)
         assert np.allclose(shares.groupby(["latent"]).norm_share.sum(), 1)
-
-
-def test_a_poor_estimate_is_reported_first() -> None:
-    good = ExactCheck(np.arange(4), np.array([1.0, 2, 3, 4]), np.array([2.0, 4, 6, 8]), 10)
-    quality = judge_quality(good, 0.1)
-    assert quality.r == pytest.approx(1) and quality.slope == pytest.approx(2) and not quality.poor
-    assert judge_quality(good, 0.3).poor and not judge_quality(good, 0.3, path_is_estimated=False).poor
-    bad = dataclasses.replace(good, exact=np.array([1.0, -1, 1, -1]))
-    assert judge_quality(bad, 0.0).poor
-    alone = dataclasses.replace(good, latent=np.arange(1), estimate=np.ones(1), exact=np.ones(1))
-    assert np.isnan(judge_quality(alone, 0.0).r) and not judge_quality(alone, 0.0).poor
 
 
 @pytest.mark.parametrize("settings", [{"method": "exact"}, {"path": "single"}], ids=["exact", "single"])

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from ontogeny.analyses.indirect_effects.attribution import Attributed, ExactCheck
+from ontogeny.analyses.indirect_effects.attribution import Attributed
 from ontogeny.analyses.indirect_effects.config import IndirectEffectsConfig
 from ontogeny.latents.clusters import (
     ClusterSums,
@@ -19,9 +19,6 @@ from ontogeny.latents.clusters import (
 from ontogeny.latents.effect_sums import sum_by_cluster
 from ontogeny.latents.many_tests import adjust_p
 from ontogeny.latents.relie import RelativeEffects, class_probabilities, compute_relative_effects
-
-LEAST_R, LARGEST_GAP = 0.9, 0.2
-"""An estimate is poor below this correlation with patching, and above this completeness gap."""
 
 
 @dataclass(frozen=True)
@@ -108,25 +105,3 @@ def compute_relie(
     share_low, share_high = percentile_interval(shares)
     rise_low, rise_high = percentile_interval(rises)
     return Relative(chosen, order, found, probability, share_low, share_high, rise_low, rise_high)
-
-
-@dataclass(frozen=True)
-class Quality:
-    """How good the estimate is in one source: correlation with exact patching, slope of exact on estimate, both NaN
-    where fewer than three latents or no variance are there; completeness gap; whether that is poor."""
-
-    r: float
-    slope: float
-    gap: float
-    poor: bool
-
-
-def judge_quality(check: ExactCheck, gap: float, path_is_estimated: bool = True) -> Quality:
-    """r and slope of a check, and the verdict; a gap says nothing of effects that were patched one by one."""
-    r = slope = float("nan")
-    spread = check.estimate.std() if len(check.estimate) > 2 else 0.0
-    if spread > 0 and check.exact.std() > 0:
-        r = float(np.corrcoef(check.estimate, check.exact)[0, 1])
-        slope = r * float(check.exact.std() / spread)
-    poor = r < LEAST_R or (path_is_estimated and gap > LARGEST_GAP)
-    return Quality(r, slope, float(gap), bool(poor))

@@ -13,13 +13,12 @@ from ontogeny.analyses.indirect_effects.config import IndirectEffectsConfig
 from ontogeny.analyses.indirect_effects.groups import group_rows, iter_groups, overlap_rows
 from ontogeny.analyses.indirect_effects.judge import (
     Judged,
-    Quality,
     Relative,
     compute_relie,
     judge_effects,
-    judge_quality,
 )
 from ontogeny.latents.clusters import renumber, sum_clusters
+from ontogeny.latents.quality import Quality, compute_quality
 from ontogeny.latents.relie import compute_legacy_shares, legacy_classes
 from ontogeny.latents.times import TimeAxis, compute_time_axis, series_by_hook_point
 from ontogeny.results import Result, Table, View
@@ -112,7 +111,7 @@ class _Report:
         gaps = given.effects.completeness_gap()
         estimated = not self.config.patches_each
         for source, check in enumerate(given.checks):
-            quality = judge_quality(check, float(gaps[source]), estimated)
+            quality = compute_quality(check.estimate, check.exact, float(gaps[source]), estimated)
             if quality.poor:
                 self.poor.append(_warning(name, self.names[source], quality, estimated))
             self.verification.append(
