@@ -44,3 +44,9 @@ def read_rows(
     tokens = torch.from_numpy(corpus.input_tokens(rows, label)).long().to(device)
     occupied = torch.from_numpy(corpus.document[rows] >= 0).to(device)
     return tokens, None if bool(occupied.all()) else occupied.long()
+
+
+def name_text(corpus: Corpus) -> str:
+    """What every snapshot reads of a corpus, for a hash: its tokens, and the words replaced for some snapshots."""
+    replaced = sorted((label, sorted(pairs.items())) for label, pairs in corpus.replacements.items())
+    return f"{corpus.fingerprint}{replaced!r}"

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from ontogeny.dictionaries.codes import Codes
 from ontogeny.dictionaries.crosscoder import Crosscoder
-from ontogeny.interventions.clean import run_clean
+from ontogeny.interventions.clean import name_text, run_clean
 from ontogeny.interventions.sources import select_sources, source_positions
 from ontogeny.interventions.suffix import run_with
 from ontogeny.snapshots.hooks import HookedModel
@@ -207,8 +207,7 @@ def _fingerprint(
     crosscoder: Crosscoder, corpus: Corpus, rows: Int[np.ndarray, "row"], means: Float[Tensor, "source d_model"]
 ) -> str:
     """A hash of everything that the losses depend on but the models, which the caller's artifact id covers."""
-    digest = hashlib.sha256(corpus.fingerprint.encode())
-    digest.update(repr(sorted((label, sorted(pairs.items())) for label, pairs in corpus.replacements.items())).encode())
+    digest = hashlib.sha256(name_text(corpus).encode())
     digest.update(np.ascontiguousarray(rows).tobytes())
     for tensor in (means, *crosscoder.state_dict().values()):
         digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
