@@ -1,16 +1,13 @@
 """A crosscoder's tensors with its scales and centres folded in."""
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from ontogeny.dictionaries.crosscoder import Crosscoder
+from ontogeny.dictionaries.weights import Weights
 
 
 @torch.no_grad()
-def compute_folded(crosscoder: "Crosscoder") -> dict[str, Tensor]:
+def compute_folded(crosscoder: Weights) -> dict[str, Tensor]:
     """Every parameter and buffer of the same dictionary on raw activations: scales 1, centres 0.
 
     W_enc ← W_enc s, b_enc ← b_enc - W_enc s·c, W_dec ← W_dec / s, b_dec ← b_dec / s + c.

@@ -1,13 +1,10 @@
 """How a crosscoder starts: random directions, decoder bias from the first batch, decoder norm by search."""
 
-from typing import TYPE_CHECKING
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from ontogeny.dictionaries.crosscoder import Crosscoder
+from ontogeny.dictionaries.weights import Weights
 
 _SEARCH_TOKENS = 256
 
@@ -39,7 +36,7 @@ def _median_of_one(
 
 
 @torch.no_grad()
-def draw_weights(crosscoder: "Crosscoder", generator: torch.Generator | None) -> None:
+def draw_weights(crosscoder: Weights, generator: torch.Generator | None) -> None:
     """Draw one source's unit decoder directions and repeat them to all; the encoder is their multiple."""
     init = crosscoder.config.init
     width = max(crosscoder.d_model, crosscoder.d_out)
@@ -53,7 +50,7 @@ def draw_weights(crosscoder: "Crosscoder", generator: torch.Generator | None) ->
 
 
 @torch.no_grad()
-def set_bias(crosscoder: "Crosscoder", y: Float[Tensor, "token source_out d_out"]) -> None:
+def set_bias(crosscoder: Weights, y: Float[Tensor, "token source_out d_out"]) -> None:
     """Start the decoder bias as the configured centre of normalised activations."""
     kind = crosscoder.config.init.bias
     if kind == "mean":
@@ -66,7 +63,7 @@ def set_bias(crosscoder: "Crosscoder", y: Float[Tensor, "token source_out d_out"
 
 @torch.no_grad()
 def search_norm(
-    crosscoder: "Crosscoder",
+    crosscoder: Weights,
     x: Float[Tensor, "token source_in d_model"],
     y: Float[Tensor, "token source_out d_out"],
 ) -> float:

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import torch
 from jaxtyping import Bool, Float
@@ -17,9 +17,7 @@ from ontogeny.dictionaries.losses.contract import Strengths
 from ontogeny.dictionaries.losses.revival import aux_k_penalty, dead_columns, preact_penalty
 from ontogeny.dictionaries.selection import row_top_k
 from ontogeny.dictionaries.sparse import Pattern, decode_active
-
-if TYPE_CHECKING:
-    from ontogeny.dictionaries.crosscoder import Crosscoder
+from ontogeny.dictionaries.weights import Weights
 
 
 @dataclass(frozen=True)
@@ -42,7 +40,7 @@ class StepOutput:
     codes: Codes
     error: Float[Tensor, "token source_out d_out"]
     target: Float[Tensor, "token source_out d_out"]
-    crosscoder: "Crosscoder"
+    crosscoder: Weights
 
     @property
     def recon(self) -> Float[Tensor, "token source_out d_out"]:
@@ -55,7 +53,7 @@ class StepOutput:
 
 
 def compute_terms(
-    crosscoder: "Crosscoder",
+    crosscoder: Weights,
     pre: Preactivation,
     codes: Codes,
     error: Float[Tensor, "token source_out d_out"],
@@ -96,7 +94,7 @@ def _reduce(per_source: Float[Tensor, "token source_out"], config: CrosscoderCon
     return per_token.mean()
 
 
-def _gate_norms(crosscoder: "Crosscoder") -> list[Float[Tensor, " latent"]]:
+def _gate_norms(crosscoder: Weights) -> list[Float[Tensor, " latent"]]:
     """The norms, with gradient, that weigh the codes: one shared, or one per source with gates per source."""
     norms = crosscoder.decoder_norms()
     if crosscoder.config.gate == "per_source":
@@ -106,7 +104,7 @@ def _gate_norms(crosscoder: "Crosscoder") -> list[Float[Tensor, " latent"]]:
 
 
 def _fit_with_dead(
-    crosscoder: "Crosscoder", pre: Preactivation, dead: Bool[Tensor, " latent"]
+    crosscoder: Weights, pre: Preactivation, dead: Bool[Tensor, " latent"]
 ) -> Float[Tensor, "token width"]:
     """What the top dead latents of each token, by score, make of the residual (no bias)."""
     assert crosscoder.config.aux_k is not None
