@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 import torch
 
-from analyses.ngrams.test_counts import VOCABULARY, dense
+from evaluation.test_ngrams import VOCABULARY, dense
 from interventions.tiny_series import tiny_corpus, tiny_series
 from ontogeny.analyses import AnalysisInputs
 from ontogeny.analyses.ngrams import NGRAMS, NgramsConfig, divergence
-from ontogeny.analyses.ngrams.counts import count_ngrams
-from ontogeny.analyses.ngrams.divergence import NgramTables, compute_divergences, count_training
+from ontogeny.analyses.ngrams.divergence import NgramTables, compute_divergences
 from ontogeny.errors import AnalysisError
+from ontogeny.evaluation.ngrams import count_ngrams, count_training
 from ontogeny.results import Result
 from ontogeny.snapshots.hooks import HookedModel
 from ontogeny.snapshots.series import SnapshotSeries
@@ -133,8 +133,8 @@ def test_text_on_one_side_only_is_refused(series: SnapshotSeries, tmp_path: Path
 
 def test_training_rows_and_vocabulary_are_bounded() -> None:
     corpus = split_corpus()
-    whole = count_training(corpus, 40, NgramsConfig())
-    part = count_training(corpus, 40, NgramsConfig(train_tokens=24))
+    whole = count_training(corpus, 40)
+    part = count_training(corpus, 40, train_tokens=24)
     assert 0 < part.n_tokens < whole.n_tokens
-    small = count_training(corpus, 20, NgramsConfig())
+    small = count_training(corpus, 20)
     assert small.follower.max() < 20 and len(small.unigram) == 20

@@ -12,9 +12,9 @@ from safetensors.numpy import load_file, save
 from torch import Tensor
 
 from ontogeny.analyses.ngrams.config import NgramsConfig
-from ontogeny.analyses.ngrams.counts import Ngrams, count_ngrams
 from ontogeny.errors import AnalysisError
 from ontogeny.evaluation.metrics import MAX_CLUSTERS, Estimate, cluster_of, compute_ratio
+from ontogeny.evaluation.ngrams import Ngrams, counted_positions, first_rows
 from ontogeny.interventions.splice import predicted_positions
 from ontogeny.snapshots.hooks import HookedModel
 from ontogeny.snapshots.series import SnapshotSeries
@@ -39,29 +39,11 @@ class Comparison:
         return compute_ratio(total if less is None else total - self.sums[QUANTITIES.index(less)], self.n)
 
 
-def count_training(corpus: Corpus, n_vocabulary: int, config: NgramsConfig) -> Ngrams:
-    """The n-grams of the training rows, over the predictions that models are judged on too."""
-    rows = _first_rows(corpus.rows("train"), corpus, config.train_tokens)
-    context, token = _pairs(corpus, rows, n_vocabulary)
-    if len(token) == 0:
-        raise AnalysisError(
-            "n-grams are counted on training rows, and this corpus has no two tokens in a row there: lower "
-            "corpus.held_out, or give it more text."
-        )
-    return count_ngrams(context, token, n_vocabulary, config.unigram_prior, config.bigram_prior)
-
-
-def vocabulary_of(series: SnapshotSeries, corpus: Corpus) -> int:
-    """Token ids that every snapshot can predict and that may occur; others are left out on both sides."""
-    known = min(int(config.vocab_size) for config in series.model_configs)
-    return min(known, max(len(series.tokenizer), int(corpus.tokens.max()) + 1))
-
-
 def compare_series(
     series: SnapshotSeries, corpus: Corpus, ngrams: Ngrams, config: NgramsConfig, scratch: Path, device: str
 ) -> list[Comparison]:
     """One comparison a snapshot, models opened one at a time; each is kept in `scratch` until the result is whole."""
-    rows = _first_rows(corpus.rows("held_out"), corpus, config.max_tokens)
+    rows = first_rows(corpus.rows("held_out"), corpus, config.max_tokens)
     if not predicted_positions(corpus, rows).any():
         raise AnalysisError(
             "models are compared with n-grams on held-out text, and this corpus has no two held-out tokens in a row: "
@@ -89,7 +71,7 @@ def compare_model(
     found = Comparison(np.zeros(MAX_CLUSTERS), np.zeros((len(QUANTITIES), MAX_CLUSTERS)))
     for start in range(0, len(rows), model_batch):
         chosen = rows[start : start + model_batch]
-        counted = _counted(corpus, chosen, len(ngrams.unigram))
+        counted = counted_positions(corpus, chosen, len(ngrams.unigram))
         tokens = torch.from_numpy(corpus.input_tokens(chosen, label)).long().to(model.device)
         occupied = torch.from_numpy(np.asarray(corpus.document[chosen]) >= 0).to(model.device)
         logits = model.forward(tokens, None if bool(occupied.all()) else occupied.long()).logits
@@ -166,26 +148,6 @@ def _sum_seen(
     pair = first + torch.arange(len(place), device=log_q.device)
     terms = tables.weight[pair] * log_q[place, tables.follower[pair]]
     return torch.zeros_like(log_q[:, 0]).index_add_(0, place, terms)
-
-
-def _counted(corpus: Corpus, rows: Int[np.ndarray, " row"], n_vocabulary: int) -> np.ndarray:
-    """Predicted positions whose token and next token are within the vocabulary [row position]."""
-    within = np.asarray(corpus.tokens[rows]) < n_vocabulary
-    counted: np.ndarray = predicted_positions(corpus, rows)
-    counted[:, :-1] &= within[:, :-1] & within[:, 1:]
-    return counted
-
-
-def _pairs(corpus: Corpus, rows: Int[np.ndarray, " row"], n_vocabulary: int) -> tuple[np.ndarray, np.ndarray]:
-    """Every counted token and the one it predicts."""
-    row, position = _counted(corpus, rows, n_vocabulary).nonzero()
-    tokens = np.asarray(corpus.tokens[rows])
-    return tokens[row, position].astype(np.int64), tokens[row, position + 1].astype(np.int64)
-
-
-def _first_rows(rows: Int[np.ndarray, " row"], corpus: Corpus, tokens: int | None) -> Int[np.ndarray, " kept"]:
-    """As many whole rows as hold this many tokens, at least one."""
-    return rows if tokens is None else rows[: max(1, tokens // corpus.context_length)]
 
 
 def _chunks(n_places: int, n_vocabulary: int) -> Iterator[slice]:

@@ -7,8 +7,8 @@ import pyarrow as pa
 
 from ontogeny.analyses.contract import AnalysisInputs
 from ontogeny.analyses.ngrams.config import NgramsConfig
-from ontogeny.analyses.ngrams.counts import Ngrams
-from ontogeny.analyses.ngrams.divergence import Comparison, compare_series, count_training, vocabulary_of
+from ontogeny.analyses.ngrams.divergence import Comparison, compare_series
+from ontogeny.evaluation.ngrams import Ngrams, count_training, vocabulary_of
 from ontogeny.results import Column, Result, Table, View
 from ontogeny.snapshots.series import SnapshotSeries
 
@@ -45,7 +45,8 @@ _TEXT, _COUNTS = ("snapshot", "ngram"), ("step", "tokens", "n_tokens", "n_train"
 def make_result(inputs: AnalysisInputs, config: NgramsConfig) -> Result:
     """Count n-grams on the training rows, compare every snapshot with them on the held-out rows."""
     series, corpus = inputs.series, inputs.corpus
-    ngrams = count_training(corpus, vocabulary_of(series, corpus), config)
+    priors = (config.unigram_prior, config.bigram_prior)
+    ngrams = count_training(corpus, vocabulary_of(series, corpus), config.train_tokens, *priors)
     comparisons = compare_series(series, corpus, ngrams, config, inputs.scratch, inputs.device)
     rows = [_row(series, index, each) for index, each in enumerate(comparisons)]
     x = "step" if all(step is not None for step in series.steps) else "snapshot"

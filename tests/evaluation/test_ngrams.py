@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ontogeny.analyses.ngrams.counts import PRIORS, Ngrams, count_ngrams
+from ontogeny.evaluation.ngrams import PRIORS, Ngrams, count_ngrams
 
 VOCABULARY = 7
 

@@ -1,10 +1,15 @@
-"""Unigram and bigram distributions of a text, smoothed, as far as they can be known from counts."""
+"""Unigram and bigram distributions of a text, smoothed: the yardsticks of what a model knows beyond counts."""
 
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
+
+from ontogeny.errors import AnalysisError
+from ontogeny.interventions.splice import predicted_positions
+from ontogeny.snapshots.series import SnapshotSeries
+from ontogeny.tokens.corpus import Corpus
 
 PRIORS = 2.0 ** np.arange(-4, 17)
 """Weights of the unigram in a context that are tried."""
@@ -101,3 +106,46 @@ def _left_out(
 ) -> float:
     """Log-probability of the text when the counts that predict a token are without that token."""
     return float((pairs * np.log((pairs - 1 + prior * base) / (in_context - 1 + prior))).sum())
+
+
+def count_training(
+    corpus: Corpus,
+    n_vocabulary: int,
+    train_tokens: int | None = None,
+    unigram_prior: float = 0.5,
+    bigram_prior: float | None = None,
+) -> Ngrams:
+    """The n-grams of the first training rows, over the predictions that models are judged on too.
+
+    AnalysisError where no training token follows another.
+    """
+    rows = first_rows(corpus.rows("train"), corpus, train_tokens)
+    row, position = counted_positions(corpus, rows, n_vocabulary).nonzero()
+    if len(row) == 0:
+        raise AnalysisError(
+            "n-grams are counted on training rows, and this corpus has no two tokens in a row there: lower "
+            "corpus.held_out, or give it more text."
+        )
+    tokens = np.asarray(corpus.tokens[rows]).astype(np.int64)
+    return count_ngrams(tokens[row, position], tokens[row, position + 1], n_vocabulary, unigram_prior, bigram_prior)
+
+
+def vocabulary_of(series: SnapshotSeries, corpus: Corpus) -> int:
+    """Token ids that every snapshot can predict and that may occur; others are left out on both sides."""
+    known = min(int(config.vocab_size) for config in series.model_configs)
+    return min(known, max(len(series.tokenizer), int(corpus.tokens.max()) + 1))
+
+
+def counted_positions(
+    corpus: Corpus, rows: Int[np.ndarray, " row"], n_vocabulary: int
+) -> Bool[np.ndarray, "row position"]:
+    """Predicted positions whose token and next token are within the vocabulary."""
+    within = np.asarray(corpus.tokens[rows]) < n_vocabulary
+    counted: np.ndarray = predicted_positions(corpus, rows)
+    counted[:, :-1] &= within[:, :-1] & within[:, 1:]
+    return counted
+
+
+def first_rows(rows: Int[np.ndarray, " row"], corpus: Corpus, tokens: int | None) -> Int[np.ndarray, " kept"]:
+    """As many whole rows as hold this many tokens, at least one."""
+    return rows if tokens is None else rows[: max(1, tokens // corpus.context_length)]
