@@ -8,7 +8,7 @@ from ontogeny.errors import AnalysisError, NonFiniteError
 from ontogeny.quanta.config import GROUPS, GramConfig
 from ontogeny.quanta.documents import Documents
 from ontogeny.quanta.gram import compute_gram
-from ontogeny.quanta.parameters import block_parts, embedding_modules, final_parts, is_tied
+from ontogeny.quanta.gradients.parameters import block_parts, embedding_modules, final_parts, is_tied
 from ontogeny.quanta.similarity import GradientGram
 from ontogeny.snapshots.hooks import HookedModel
 from paths import requires_shared

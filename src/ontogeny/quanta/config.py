@@ -3,7 +3,7 @@
 import typing
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from ontogeny.config import Config, Immaterial
 
@@ -38,6 +38,8 @@ Group = Literal[
 GROUPS: tuple[Group, ...] = typing.get_args(Group)
 PUBLISHED: tuple[Group, ...] = ("attention.weight", "attention.bias", "mlp.weight", "mlp.bias", "final_norm")
 """All names with neither "layernorm" nor "embed" in a GPT-NeoX."""
+TABLES: tuple[Group, ...] = ("embeddings", "unembedding")
+"""Of vocabulary size, and never written out."""
 
 
 class GramConfig(Config):
@@ -47,6 +49,17 @@ class GramConfig(Config):
     """Parameter groups, each with a matrix of its own; without it what is published, as far as the model has it."""
     by_layer: bool = False
     """A matrix for every layer of every group."""
+    entries: Literal["signed", "absolute", "sparse"] = "signed"
+    """What of a gradient is compared: itself, |g| entry by entry, or g / |g| without entries under `threshold`."""
+    threshold: Annotated[float, Field(gt=0)] = 7e-3
+    """Sparse: the least share of |g| that an entry must have; as published."""
+    whitening: Literal["none", "adam", "kronecker"] = "none"
+    """Adam: g / √(v + damping · mean v), v the optimizer's second moment where the snapshot has it, else the mean of g²
+    over the tokens. Kronecker: B^-½ G A^-½ of every linear map, A of its inputs, B of the gradients at its outputs."""
+    damping: Annotated[float, Field(gt=0)] = 0.1
+    """Added to second moments in whitening, in units of their mean."""
+    sketch: Annotated[int | None, Field(ge=2)] = None
+    """Numbers that a group's gradient is hashed to; cosines then have an error of about (1 − c²) / √sketch."""
     storage: Literal["float32", "bfloat16", "model"] = "model"
     """Number format of gradients; `model` is what the model computes in."""
     accumulate: Literal["float32", "float64"] = "float64"
@@ -55,3 +68,13 @@ class GramConfig(Config):
     """Tokens of one forward, padding counted."""
     memory: Annotated[float, Field(gt=0), Immaterial] = 4.0
     """GB for matrices, gradients and residuals; residuals go to disk where that leaves too little for gradients."""
+
+    @model_validator(mode="after")
+    def _tables_as_they_are(self) -> "GramConfig":
+        tables = [group for group in self.groups or () if group in TABLES]
+        changed = self.entries != "signed" or self.whitening != "none" or self.sketch is not None
+        if tables and changed:
+            raise ValueError(
+                f"groups has {tables[0]!r}, which is compared as it is; leave it out, or entries, whitening and sketch"
+            )
+        return self

@@ -20,6 +20,7 @@ DTYPES = {
     "I32": np.dtype("<i4"),
     "I64": np.dtype("<i8"),
     "F32": np.dtype("<f4"),
+    "F64": np.dtype("<f8"),
 }
 CODES = {dtype: code for code, dtype in DTYPES.items()}
 CHUNK = 1 << 24  # bytes copied at once

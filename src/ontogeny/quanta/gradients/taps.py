@@ -1,11 +1,12 @@
 """What enters and leaves modules in one forward, kept so that gradients at their outputs can be asked for."""
 
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+from jaxtyping import Int
 from torch import Tensor, nn
 
 
@@ -17,9 +18,23 @@ class Tap:
     leaving: Tensor
 
 
+@dataclass(frozen=True)
+class AtEnds:
+    """Modules that are run at each sample's last position alone, zeros leaving them elsewhere."""
+
+    modules: Collection[nn.Module]
+    ends: Int[Tensor, " sample"]
+
+
+NOWHERE = AtEnds((), torch.zeros(0, dtype=torch.int64))
+
+
 @contextlib.contextmanager
-def tapped(modules: Iterable[nn.Module], samples: int) -> Iterator[dict[nn.Module, Tap]]:
-    """Taps of the modules in the forward inside; an output shared by all samples (positions) is given to each."""
+def tapped(modules: Iterable[nn.Module], samples: int, at_ends: AtEnds = NOWHERE) -> Iterator[dict[nn.Module, Tap]]:
+    """Taps of the modules in the forward inside; an output shared by all samples (positions) is given to each.
+
+    A module `at_ends` has a tap of one position a sample.
+    """
     taps: dict[nn.Module, Tap] = {}
 
     def keep(module: nn.Module, args: tuple, output: Any) -> Any:
@@ -32,12 +47,29 @@ def tapped(modules: Iterable[nn.Module], samples: int) -> Iterator[dict[nn.Modul
         taps[module] = Tap(entering, leaving)
         return leaving
 
-    handles = [module.register_forward_hook(keep) for module in modules]
-    try:
+    with contextlib.ExitStack() as hooks:
+        for module in modules:
+            hooks.callback(module.register_forward_hook(keep).remove)
+        for module in at_ends.modules:
+            narrow = _Narrow(at_ends.ends)
+            hooks.callback(module.register_forward_pre_hook(narrow.gather).remove)
+            hooks.callback(module.register_forward_hook(narrow.scatter).remove)
         yield taps
-    finally:
-        for handle in handles:
-            handle.remove()
+
+
+class _Narrow:
+    """Hooks that narrow one module's forward to last positions."""
+
+    def __init__(self, ends: Int[Tensor, " sample"]) -> None:
+        self.ends, self.sample, self.length = ends, torch.arange(len(ends), device=ends.device), 0
+
+    def gather(self, module: nn.Module, args: tuple) -> tuple:
+        self.length = args[0].shape[1]
+        return (args[0][self.sample, self.ends][:, None], *args[1:])
+
+    def scatter(self, module: nn.Module, args: tuple, output: Tensor) -> Tensor:
+        wide = output.new_zeros(len(output), self.length, output.shape[-1])
+        return wide.index_put((self.sample, self.ends), output[:, 0])
 
 
 @contextlib.contextmanager

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from ontogeny.errors import AnalysisError, SnapshotError
-from ontogeny.quanta.config import GROUPS
+from ontogeny.quanta.config import GROUPS, PUBLISHED
 from ontogeny.snapshots.architectures import Architecture
 from ontogeny.snapshots.hooks import HookedModel
 
@@ -22,6 +22,22 @@ class Part:
     layer: int | None
     module: nn.Module
     name: str
+    path: str
+    """The module's, in the model."""
+
+    @property
+    def parameter(self) -> str:
+        """Its name in the model."""
+        return f"{self.path}.{self.name}"
+
+    def sum_name(self, by_layer: bool) -> str:
+        """Of the sums that its gradient goes to: its group, or group@layer."""
+        return f"{self.group}@{self.layer}" if by_layer and self.layer is not None else self.group
+
+    @property
+    def is_linear(self) -> bool:
+        """Weight or bias of a linear map."""
+        return _is_linear(self.module)
 
     @property
     def is_matrix(self) -> bool:
@@ -39,18 +55,29 @@ class Part:
         """Input features of a matrix, 1 of a vector."""
         return int(getattr(self.module, self.name).numel()) // self.rows
 
+    def oriented(self, like: Tensor) -> Float[Tensor, "row width"]:
+        """A tensor of the parameter's shape as [row width]."""
+        return (like.T if self.is_matrix and _is_transposed(self.module) else like).reshape(self.rows, self.width)
+
     def gradient(
-        self, entering: Float[Tensor, "sample ..."], gradient: Float[Tensor, "sample ..."], start: int, stop: int
+        self,
+        entering: Float[Tensor, "sample ..."],
+        gradient: Float[Tensor, "sample ..."],
+        start: int,
+        stop: int,
+        out: Float[Tensor, "sample entry"] | None = None,
     ) -> Float[Tensor, "sample entry"]:
         """Per-sample gradient of rows start … stop, from the module's input and the gradient at its output.
 
         A linear map: Σ_t b_t a_tᵀ and Σ_t b_t. A norm, N(x) = (c + γ) ⊙ x̂ + β: Σ_t b_t ⊙ x̂_t and Σ_t b_t.
+        A matrix's is written into `out`, of the same type, where that is given.
         """
         samples = len(gradient)
         flat = gradient.reshape(samples, -1, gradient.shape[-1])
         if self.is_matrix:
             a = entering.reshape(samples, -1, entering.shape[-1])
-            return torch.bmm(flat[:, :, start:stop].mT, a).reshape(samples, -1)
+            shaped = None if out is None else out.view(samples, stop - start, -1)
+            return torch.bmm(flat[:, :, start:stop].mT, a, out=shaped).reshape(samples, -1)
         if self.name == "weight":
             flat = flat * _normalised(self.module, entering).reshape(flat.shape)
         return flat[:, :, start:stop].sum(dim=1)
@@ -92,14 +119,15 @@ def block_parts(model: HookedModel, layer: int) -> list[Part]:
                     f"parameter {path}.{name} of block {layer} is in no group (attention, mlp, norms), so its "
                     "gradient cannot be told; use a model whose blocks are built of linear maps and norms."
                 )
-            parts.append(Part(group, layer, module, name))
+            parts.append(Part(group, layer, module, name, f"{row.blocks}.{layer}.{path}"))
     return parts
 
 
 def final_parts(model: HookedModel) -> list[Part]:
     """The final norm's parameters."""
-    norm = model.module.get_submodule(_row(model).final_norm)
-    return [Part("final_norm", None, norm, name) for name in _own(norm)]
+    path = _row(model).final_norm
+    norm = model.module.get_submodule(path)
+    return [Part("final_norm", None, norm, name, path) for name in _own(norm)]
 
 
 def embedding_modules(model: HookedModel) -> tuple[list[nn.Embedding], list[Part]]:
@@ -115,8 +143,18 @@ def embedding_modules(model: HookedModel) -> tuple[list[nn.Embedding], list[Part
         if isinstance(module, nn.Embedding):
             tables.append(module)
         else:
-            norms += [Part("embeddings", None, module, name) for name in _own(module)]
+            norms += [Part("embeddings", None, module, name, path) for name in _own(module)]
     return tables, norms
+
+
+def choose_groups(model: HookedModel, wanted: Sequence[str] | None) -> tuple[str, ...]:
+    """The wanted groups; without any what is published, as far as the model has it. Errors: as `check_groups`."""
+    if wanted is not None:
+        check_groups(model, wanted)
+        return tuple(dict.fromkeys(wanted))
+    there = {part.group for layer in range(model.n_layers) for part in block_parts(model, layer)}
+    there |= {part.group for part in final_parts(model)}
+    return tuple(group for group in PUBLISHED if group in there)
 
 
 def check_groups(model: HookedModel, wanted: Sequence[str]) -> None:
