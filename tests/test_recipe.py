@@ -8,6 +8,7 @@ import pytest
 
 from ontogeny.cli import app
 from ontogeny.errors import ConfigError, OntogenyError, SnapshotError
+from ontogeny.quanta.config import TokenChoice
 from ontogeny.recipe import Recipe, find_recipe, load_recipe, open_family, parse_overrides, parse_sweep, recipe_folder
 from ontogeny.recipe.family import spread
 from ontogeny.recipe.keys import environment_names
@@ -32,7 +33,7 @@ def test_shipped_recipes_are_valid_and_say_what_they_are(name: str) -> None:
     recipe = load_recipe(name, env={})
     assert recipe.name == name
     assert recipe.description
-    assert "evaluate" in recipe.stages
+    assert "evaluate" in recipe.stages or "quanta" in recipe.stages
 
 
 @pytest.mark.parametrize("name", SHIPPED)
@@ -41,9 +42,13 @@ def test_shipped_recipes_fit_a_grown_family(name: str, family: Path) -> None:
     assert recipe.family is None
     assert recipe.corpus.context_length <= 128
     assert all(source.kind != "hub" for source in recipe.corpus.sources)
-    assert recipe.training is not None and recipe.training.total_steps <= 400
-    assert recipe.activations is not None
-    assert all(int(point.rpartition(".")[2]) < 4 for point in recipe.activations.hook_points)
+    if recipe.quanta is not None:
+        assert recipe.quanta.choice.n_tokens <= 1000 and recipe.quanta.n_clusters <= 50
+        assert (recipe.corpus.max_tokens_per_document or 0) <= 128
+    else:
+        assert recipe.training is not None and recipe.training.total_steps <= 400
+        assert recipe.activations is not None
+        assert all(int(point.rpartition(".")[2]) < 4 for point in recipe.activations.hook_points)
     assert any(note.startswith("series") for note in recipe.notes)
 
 
@@ -52,6 +57,11 @@ def test_recipes_of_published_studies_hold_the_published_values() -> None:
     assert pythia.series.steps is not None and len(pythia.series.steps) == 32
     assert pythia.training is not None and (pythia.training.lr, pythia.training.warmup) == (5e-5, 5000)
     assert pythia.dictionary is not None and pythia.dictionary.aux_k is None
+    quanta = load_recipe("quanta-pythia-70m", env={})
+    assert quanta.series.steps == (143000,) and quanta.corpus.max_documents == 20_000
+    assert quanta.losses is not None and (quanta.losses.split, quanta.losses.max_length) == ("all", 1024)
+    assert quanta.quanta is not None and (quanta.quanta.n_clusters, quanta.quanta.method) == (400, "angular")
+    assert quanta.quanta.choice == TokenChoice(below=0.1, leave_out=("trigram",), every=50, n_tokens=10_000)
     triplet = load_recipe("pythia-1b-triplet", env={})
     assert triplet.series.steps == (512, 2000, 143000)
     assert triplet.dictionary is not None and triplet.dictionary.n_latents == 16384

@@ -26,7 +26,18 @@ from ontogeny.config import content_hash, nearest
 from ontogeny.errors import ArtifactError, DiskFull
 from ontogeny.locks import LOCK, DirectoryLock, hold, is_held_elsewhere
 
-KINDS = ("families", "corpora", "activations", "dictionaries", "evaluations", "codes", "results")
+KINDS = (
+    "families",
+    "corpora",
+    "activations",
+    "dictionaries",
+    "evaluations",
+    "codes",
+    "losses",
+    "grams",
+    "clusters",
+    "results",
+)
 MANIFEST = "manifest.json"
 STORAGE = "storage.json"
 DRAFT = "draft.json"

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from ontogeny.errors import NonFiniteError
+from ontogeny.quanta import losses
 from ontogeny.quanta.documents import Documents
 from ontogeny.quanta.losses import measure_document_losses, measure_series_losses
 from ontogeny.snapshots.hooks import HookedModel
@@ -71,10 +72,47 @@ def test_a_killed_run_goes_on_with_the_snapshot_it_was_at(tmp_path: Path) -> Non
     assert (
         measure_series_losses(series, some_documents(), tmp_path).labels == ("a", "b", "c") and len(series.opened) == 4
     )
-    assert isinstance(matrix.values, np.memmap) and matrix.values.dtype == np.float32
+    assert isinstance(matrix[:, 2], np.memmap) and matrix[:, 2].dtype == np.float32
     alone = measure_document_losses(series.open(2), some_documents())
-    np.testing.assert_array_equal(matrix.values[:, 2], alone)
-    assert [path.name for path in tmp_path.iterdir() if not path.name.startswith("losses.")] == []
+    np.testing.assert_array_equal(matrix[:, 2], alone)
+    assert {path.name for path in tmp_path.glob("*/*")} == {"losses.safetensors"}
+
+
+def test_the_matrix_is_a_view_of_its_columns(tmp_path: Path) -> None:
+    matrix = measure_series_losses(FakeSeries(), some_documents(), tmp_path)
+    chosen = np.array([3, 17, 4])
+    assert matrix.shape == (19, 3) and len(matrix) == 19
+    np.testing.assert_array_equal(matrix[chosen][:, 1], matrix[chosen, 1])
+    np.testing.assert_array_equal(matrix[2:5], np.stack([matrix[2:5, at] for at in range(3)], axis=1))
+
+
+def test_a_killed_snapshot_goes_on_with_the_part_it_was_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(losses, "PART_TOKENS", 8)
+    model, documents = HookedModel(build_model("gpt_neox")), some_documents()
+    seen: list[int] = []
+
+    def stop(done: int) -> None:
+        seen.append(done)
+        if done > 10:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        losses.measure_snapshot_losses(lambda: model, documents, tmp_path, "a", on_part=stop)
+    kept = sorted(path.name for path in tmp_path.iterdir())
+    assert seen == [4, 12] and kept == ["part.0.3.safetensors", "part.3.4.safetensors"]
+    times = {path.name: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+    opened: list[str] = []
+
+    def open_model() -> HookedModel:
+        assert {path.name: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == times
+        opened.append("model")
+        return model
+
+    file = losses.measure_snapshot_losses(open_model, documents, tmp_path, "a")
+    found = losses.open_losses([file], ["a"])[:, 0]
+    assert opened == ["model"] and [path.name for path in tmp_path.iterdir()] == [file.name]
+    np.testing.assert_allclose(found, measure_document_losses(model, documents), atol=1e-6)
+    losses.measure_snapshot_losses(lambda: pytest.fail("nothing is missing"), documents, tmp_path, "a")
 
 
 @requires_shared

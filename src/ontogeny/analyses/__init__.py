@@ -14,8 +14,10 @@ from ontogeny.analyses.explanations import EXPLANATIONS
 from ontogeny.analyses.indirect_effects import INDIRECT_EFFECTS
 from ontogeny.analyses.latent_scaling import LATENT_SCALING
 from ontogeny.analyses.lifetimes import LIFETIMES
+from ontogeny.analyses.loss_curves import LOSS_CURVES
 from ontogeny.analyses.meaning import MEANING
 from ontogeny.analyses.ngrams import NGRAMS
+from ontogeny.analyses.quanta import QUANTA
 from ontogeny.analyses.stability import STABILITY
 from ontogeny.analyses.statistics import STATISTICS
 
@@ -34,6 +36,8 @@ ANALYSES: dict[str, Analysis] = {
         BASE_CHAT,
         BEHAVIOURS,
         INDIRECT_EFFECTS,
+        LOSS_CURVES,
+        QUANTA,
     )
 }
 

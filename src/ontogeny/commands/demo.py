@@ -37,9 +37,17 @@ def print_story(made: Sequence[Artifact], console: Console, variant: str = "") -
             print_extremes(lifetimes, which, console)
     for kind, artifact in found.items():
         console.print(f"{kind}: `ontogeny show {artifact.id}`", highlight=False, markup=False)
-    if found:
+        if "dictionary" not in artifact.inputs:
+            print_sentences(artifact, console)
+    if any("dictionary" in artifact.inputs for artifact in found.values()):
         name = next(iter(found.values())).names[-1]
         console.print(f"all of it on one page: `ontogeny report '{name}'`", highlight=False, markup=False)
+
+
+def print_sentences(artifact: Artifact, console: Console) -> None:
+    """What a result says in words."""
+    for sentence in (artifact.manifest.get("summary") or {}).get("sentences", ()):
+        console.print(f"  • {sentence}", highlight=False, markup=False)
 
 
 def print_quality(evaluation: Result, console: Console) -> None:

@@ -84,6 +84,8 @@ def _what(artifact: Artifact) -> str:
         return f"{manifest.get('source', '')} {manifest.get('config', {}).get('split', '').replace('_', '-')}".strip()
     if artifact.kind == "results":
         return str(manifest.get("analysis", ""))
+    if artifact.kind in ("losses", "grams", "clusters"):
+        return str(manifest.get("snapshot", ""))
     n_sources = len(manifest.get("sources", ()))
     return f"{n_sources} source{'s' if n_sources > 1 else ''}" if n_sources else ""
 
@@ -148,30 +150,45 @@ def print_resolved(recipe: Recipe, console: Console) -> None:
 
 
 def find_prunable(workspace: Workspace) -> list[Artifact]:
-    """Stores that nothing needs any more: activations whose every dictionary is evaluated, or that none was made from.
+    """Stores that nothing needs any more: activations whose every dictionary is evaluated, or that none was made from,
+    and products of gradients that were clustered and whose clusters a result rests on.
 
-    A store is needed while a dictionary trained on it is unfinished or has no evaluation yet. Everything can be
-    harvested again.
+    A store is needed while a dictionary trained on it is unfinished or has no evaluation yet. Everything can be made
+    again.
     """
     evaluated = {artifact.inputs.get("dictionary") for artifact in workspace.artifacts("evaluations")}
     waiting = [artifact for artifact in workspace.artifacts("dictionaries") if artifact.id not in evaluated]
     for kind in ("dictionaries", "evaluations", "results"):
         waiting += workspace.drafts(kind, being_made=True)
     needed = {identity for artifact in waiting for identity in artifact.inputs.values()}
-    return [artifact for artifact in workspace.artifacts("activations") if artifact.id not in needed]
+    stores = [artifact for artifact in workspace.artifacts("activations") if artifact.id not in needed]
+    return stores + _find_told_grams(workspace)
+
+
+def _find_told_grams(workspace: Workspace) -> list[Artifact]:
+    """Grams that nothing unfinished rests on, with clusters of which all are in some result."""
+    told = {identity for artifact in workspace.artifacts("results") for identity in artifact.inputs.values()}
+    drafts = workspace.drafts("results", being_made=True)
+    waiting = {identity for draft in drafts for identity in draft.inputs.values()}
+    if workspace.drafts("clusters", being_made=True):
+        return []
+    made = workspace.artifacts("clusters")
+    clusters = {gram.id: {each.id for each in made if each.manifest.get("gram") == gram.id}
+                for gram in workspace.artifacts("grams")}  # fmt: skip
+    return [gram for gram in workspace.artifacts("grams") if clusters[gram.id] and clusters[gram.id] <= told - waiting]
 
 
 def prune(workspace: Workspace, console: Console, really: bool) -> None:
     """Say what could go, and delete it if `really`: unneeded stores, and what cut-off runs left of stores."""
     stores = find_prunable(workspace)
-    drafts = workspace.drafts("activations")
+    drafts = [draft for kind in ("activations", "losses", "grams", "clusters") for draft in workspace.drafts(kind)]
     total = 0
     for artifact in stores:
         total += directory_size(artifact.path)
         console.print(f"{artifact.kind} {artifact.id}  {artifact.title}  {_what(artifact)}", highlight=False)
     for artifact in drafts:
         total += directory_size(artifact.path)
-        console.print(f"unfinished activations {artifact.id}  {artifact.title}", highlight=False)
+        console.print(f"unfinished {artifact.kind} {artifact.id}  {artifact.title}", highlight=False)
     if really:
         for artifact in [*stores, *drafts]:
             workspace.remove(artifact)

@@ -11,6 +11,7 @@ from rich.table import Table as Grid
 from ontogeny.commands.listing import format_bytes
 from ontogeny.dictionaries.config import CrosscoderConfig
 from ontogeny.errors import ConfigError
+from ontogeny.quanta.config import PUBLISHED
 from ontogeny.recipe import FAMILY_FOLDER, Recipe
 from ontogeny.snapshots.grow_config import FamilyConfig
 from ontogeny.types import HookPoint
@@ -114,6 +115,8 @@ def plan(recipe: Recipe, rate: float) -> list[StageCost]:
         "harvest": lambda: _plan_harvest(recipe, size, snapshots, tokens, rate),
         "train": lambda: _plan_train(recipe, size, snapshots, rate),
         "evaluate": lambda: _plan_evaluate(recipe, size, snapshots, tokens, rate),
+        "losses": lambda: _plan_losses(recipe, size, snapshots, tokens, rate),
+        "quanta": lambda: _plan_quanta(recipe, size, snapshots, rate),
     }
     return [made[stage]() for stage in recipe.stages if stage in made]
 
@@ -190,6 +193,40 @@ def _plan_evaluate(recipe: Recipe, size: ModelSize, snapshots: int, tokens: int,
     passes = 4 * spliced * snapshots * 2 * size.parameters
     work = passes / FORWARD_EFFICIENCY + encoded * 2 * parameters
     return StageCost("evaluate", 0, 1e6, parameters * 4 + size.parameters * 4, work / rate)
+
+
+def _plan_losses(recipe: Recipe, size: ModelSize, snapshots: int, tokens: int, rate: float) -> StageCost:
+    """One forward of every snapshot; those of `losses.sizes` as if they were of this size."""
+    losses = recipe.losses
+    assert losses is not None, "only a recipe with [losses] measures them"
+    share = {"all": 1.0, "held_out": recipe.corpus.held_out, "train": 1 - recipe.corpus.held_out}[losses.split]
+    measured = tokens * share
+    if losses.max_documents is not None:
+        measured = min(measured, losses.max_documents * losses.max_length)
+    snapshots *= 1 + len(losses.sizes)
+    text = sum(source.kind == "hub" for source in recipe.corpus.sources) / len(recipe.corpus.sources)
+    harvests = recipe.activations is not None  # which fetches models and text, in its own row
+    download = 0 if harvests else snapshots * size.download_bytes + text * tokens * BYTES_PER_TEXT_TOKEN
+    seconds = 2 * size.parameters * measured * snapshots / (rate * FORWARD_EFFICIENCY)
+    memory = size.parameters * 4 + losses.batch_tokens * size.vocab_size * 8
+    return StageCost("losses", download, measured * 4 * snapshots, memory, seconds)
+
+
+def _plan_quanta(recipe: Recipe, size: ModelSize, snapshots: int, rate: float) -> StageCost:
+    """8 · parameters · N · length for gradients and N² · parameters for their products, at each snapshot."""
+    quanta, losses = recipe.quanta, recipe.losses
+    assert quanta is not None and losses is not None, "the recipe's validator sees to it"
+    n_tokens = quanta.choice.n_tokens
+    at = min(snapshots, len(quanta.snapshots) if quanta.snapshots is not None else quanta.n_snapshots)
+    body = size.parameters - 2 * size.vocab_size * size.d_model
+    length = min(losses.max_length, recipe.corpus.max_tokens_per_document or losses.max_length) / 2
+    work = at * body * (8 * n_tokens * length / FORWARD_EFFICIENCY + n_tokens**2)
+    if quanta.kernel == "curves":
+        at, work = 0, 0.0
+    clustering = max(at, 1) * 10 * n_tokens**3  # one decomposition of an affinity
+    disk = at * len(quanta.gram.groups or PUBLISHED) * n_tokens**2 * 4
+    memory = quanta.gram.memory * 1e9 if at else 3 * n_tokens**2 * 8
+    return StageCost("quanta", 0, disk, memory, (work + clustering) / rate)
 
 
 def _hours(seconds: float) -> str:

@@ -5,6 +5,7 @@ import shutil
 from dataclasses import dataclass, replace
 
 from ontogeny.analyses import ANALYSES, Analysis, AnalysisInputs
+from ontogeny.analyses.contract import Need
 from ontogeny.config import Config, config_identity
 from ontogeny.dictionaries.crosscoder import Crosscoder, load_dictionary
 from ontogeny.latents.accumulators import Accumulator
@@ -13,6 +14,8 @@ from ontogeny.latents.cache_writer import CodeCacheWriter
 from ontogeny.latents.passes import run_pass
 from ontogeny.pipeline.harvest import Harvest
 from ontogeny.pipeline.inputs import Run
+from ontogeny.pipeline.made import Made
+from ontogeny.recipe.tree import SECTION_OF, Recipe
 from ontogeny.results import load_result, save_result
 from ontogeny.workspace import Artifact, Draft
 
@@ -42,16 +45,14 @@ def asks_codes(analysis: Analysis) -> bool:
     return analysis.ride is not None or "codes" in analysis.needs
 
 
-def make_analyses(run: Run, harvested: Harvest, dictionary: Artifact, evaluation: Artifact | None) -> list[Artifact]:
+def make_analyses(made: Made) -> list[Artifact]:
     """Make every analysis that the recipe asks for and that is not there yet."""
-    questions = [
-        _ask(run, harvested, dictionary, evaluation, ANALYSES[name], config)
-        for name, config in run.recipe.chosen_analyses.items()
-    ]
+    run = made.run
+    questions = [_ask(made, ANALYSES[name], config) for name, config in run.recipe.chosen_analyses.items()]
     pending = [each for each in questions if not each.draft.complete]
-    opened = {each.name: _open(run, harvested, dictionary, evaluation, each) for each in pending}
+    opened = {each.name: _open(made, each) for each in pending}
     if any(each.asks_codes for each in pending):
-        opened |= _pass_over_codes(run, harvested, dictionary, pending, opened)
+        opened |= _pass_over_codes(run, made.harvested, made.dictionary, pending, opened)
     for each in pending:
         run.reporter.say(f"analyze: {each.name}")
         result = each.analysis.run(opened[each.name], each.config)
@@ -61,45 +62,56 @@ def make_analyses(run: Run, harvested: Harvest, dictionary: Artifact, evaluation
     return [run.workspace.find(each.draft.id, "results") for each in questions]
 
 
-def _ask(
-    run: Run,
-    harvested: Harvest,
-    dictionary: Artifact,
-    evaluation: Artifact | None,
-    analysis: Analysis,
-    config: Config,
-) -> Question:
+def _uses(recipe: Recipe, analysis: Analysis) -> frozenset[Need]:
+    """What an analysis needs, and what it wants that the recipe makes."""
+    return analysis.needs | {need for need in analysis.wants if getattr(recipe, SECTION_OF[need]) is not None}
+
+
+def _ask(made: Made, analysis: Analysis, config: Config) -> Question:
     """Settle what a result is made from, and begin it."""
+    run, uses = made.run, _uses(made.run.recipe, analysis)
     refers = analysis.refers(config) if analysis.refers is not None else ()
     others = {reference: run.workspace.find(reference, "dictionaries") for reference in refers}
-    inputs = {"dictionary": dictionary.id} if "dictionary" in analysis.needs else {}
-    if "held_out" in analysis.needs:
-        inputs |= harvested.held_out_inputs
-    if "evaluation" in analysis.needs and evaluation is not None:
-        inputs["evaluation"] = evaluation.id
+    inputs = {"dictionary": made.dictionary.id} if "dictionary" in uses else {}
+    if "held_out" in uses:
+        inputs |= made.harvested.held_out_inputs
+    if "evaluation" in uses and made.evaluation is not None:
+        inputs["evaluation"] = made.evaluation.id
+    if "losses" in uses:
+        inputs |= made.measured.inputs
+    if "quanta" in uses:
+        inputs |= made.clustered.inputs
     inputs |= {f"dictionary {reference}": artifact.id for reference, artifact in others.items()}
     identity = {"analysis": analysis.name, **config_identity(config)}
     if asks_codes(analysis):
         identity["codes"] = config_identity(run.recipe.codes)
     if analysis.reads is not None:
         identity["files"] = [hashlib.sha256(file.read_bytes()).hexdigest() for file in analysis.reads(config)]
+    if not inputs:
+        # Of what else tells the snapshots and the text, nothing was made.
+        series, _, text = made.text
+        inputs["corpus"] = text.id
+        identity["snapshots"] = [series.identity(index) for index in range(len(series))]
     return Question(analysis, config, run.begin("results", identity, inputs), others)
 
 
-def _open(
-    run: Run, harvested: Harvest, dictionary: Artifact, evaluation: Artifact | None, question: Question
-) -> AnalysisInputs:
+def _open(made: Made, question: Question) -> AnalysisInputs:
     scratch = question.draft.path / "scratch"
     scratch.mkdir(exist_ok=True)
+    uses = _uses(made.run.recipe, question.analysis)
+    series, corpus, _ = made.text
+    reads = bool(uses & {"dictionary", "held_out", "codes"})
     return AnalysisInputs(
-        dictionary=load_dictionary(dictionary.path),
-        corpus=harvested.corpus,
-        held_out=harvested.held_out,
-        series=harvested.series,
-        evaluation=load_result(evaluation.path) if evaluation is not None else None,
+        maybe_dictionary=load_dictionary(made.dictionary.path) if "dictionary" in uses else None,
+        corpus=corpus,
+        maybe_held_out=made.harvested.held_out if reads else None,
+        series=series,
+        evaluation=load_result(made.evaluation.path) if "evaluation" in uses and made.evaluation is not None else None,
         scratch=scratch,
-        device=run.device,
+        device=made.run.device,
         others={reference: load_dictionary(artifact.path) for reference, artifact in question.others.items()},
+        losses=made.measured.losses if "losses" in uses else None,
+        quanta=made.clustered.clusters if "quanta" in uses else None,
     )
 
 

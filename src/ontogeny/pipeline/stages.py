@@ -1,47 +1,51 @@
 """The story: snapshots × text → harvest → train → evaluate → analyze, one function a stage, one artifact each.
 
-Every stage opens its inputs (which makes those that are missing), calls pure code and writes through the workspace. A
-stage that is done is skipped; one that was cut off goes on where it stopped.
+Beside it, without activations or a dictionary: losses of tokens → quanta → analyze. Every stage opens its inputs (which
+makes those that are missing), calls pure code and writes through the workspace. A stage that is done is skipped; one
+that was cut off goes on where it stopped.
 """
 
 from collections.abc import Callable
 from typing import Any
 
-from ontogeny.config import config_identity
-from ontogeny.dictionaries.crosscoder import Crosscoder, load_dictionary
-from ontogeny.evaluation.evaluate import SpliceSetting
-from ontogeny.evaluation.evaluate import evaluate as evaluate_dictionary
 from ontogeny.pipeline.analyses import make_analyses
-from ontogeny.pipeline.harvest import Harvest, harvest
+from ontogeny.pipeline.dictionary import evaluate_on
+from ontogeny.pipeline.harvest import harvest
 from ontogeny.pipeline.inputs import Run, grow
-from ontogeny.results import save_result
-from ontogeny.training.tracking import open_tracker
-from ontogeny.training.trainer import train as train_dictionary
-from ontogeny.types import source_names
+from ontogeny.pipeline.made import Made
 from ontogeny.workspace import Artifact
+
+
+def measure_losses(run: Run) -> list[Artifact]:
+    """Measure every snapshot's loss on every predicted token."""
+    return list(Made(run).measured.artifacts)
+
+
+def cluster_tokens(run: Run) -> list[Artifact]:
+    """Compare the tokens that the recipe chooses by the gradients of their losses, and cluster them."""
+    return list(Made(run).clustered.artifacts)
 
 
 def train(run: Run) -> Artifact:
     """Learn the recipe's dictionary over the harvested sources."""
-    return _train(run, harvest(run))
+    return Made(run).dictionary
 
 
 def evaluate(run: Run) -> Artifact:
     """Judge the recipe's dictionary on the held-out text."""
-    harvested = harvest(run)
-    return _evaluate(run, harvested, _train(run, harvested))
+    made = Made(run)
+    return evaluate_on(run, made.harvested, made.dictionary)
 
 
 def analyze(run: Run) -> list[Artifact]:
-    """Make every analysis that the recipe asks for."""
-    harvested = harvest(run)
-    dictionary = _train(run, harvested)
-    evaluation = _evaluate(run, harvested, dictionary) if run.recipe.evaluation is not None else None
-    return make_analyses(run, harvested, dictionary, evaluation)
+    """Make every analysis that the recipe asks for, and before that what it rests on."""
+    return make_analyses(Made(run))
 
 
 STAGES: dict[str, Callable[[Run], Any]] = {
     "grow": grow,
+    "losses": measure_losses,
+    "quanta": cluster_tokens,
     "harvest": harvest,
     "train": train,
     "evaluate": evaluate,
@@ -56,67 +60,3 @@ def run_stages(run: Run) -> list[Artifact]:
         result = STAGES[stage](run)
         made += result if isinstance(result, list) else [result] if isinstance(result, Artifact) else []
     return made
-
-
-def _train(run: Run, harvested: Harvest) -> Artifact:
-    training, structure = run.section("training"), run.section("dictionary")
-    reads, writes = _sources(run, harvested, run.recipe.reads), _sources(run, harvested, run.recipe.writes)
-    config = {
-        "dictionary": config_identity(structure),
-        "training": config_identity(training),
-        "reads": reads,
-        "writes": writes,
-        "reading": harvested.reading_identity,
-    }
-    draft = run.begin("dictionaries", config, harvested.inputs)
-    if draft.complete:
-        return run.workspace.find(draft.id, "dictionaries")
-    stream = harvested.training
-    run.reporter.say(
-        f"train: {structure.activation.kind}, {structure.latents_for(stream.d_model):,} latents over "
-        f"{len(stream.sources)} sources, {training.total_steps:,} steps of {training.batch_size:,}"
-    )
-    crosscoder = Crosscoder(structure, reads or source_names(stream.sources), writes, stream.d_model)
-    tracker = open_tracker(draft.path, run.recipe.tracking, run.recipe.name, run.recipe.model_dump(mode="json"))
-    summary = train_dictionary(stream, crosscoder, training, draft.path, tracker, run.device, run.reporter)
-    dictionary = run.finish(
-        draft,
-        sources=source_names(stream.sources),
-        seed=training.seed,
-        summary=summary.metrics,
-        training_seconds=summary.seconds,
-        resumed_from=summary.resumed_from,
-        counts={"rows": stream.counts.rows, "kept": stream.counts.kept, "high_norm": list(stream.counts.high_norm)},
-    )
-    harvested.discard_training()
-    return dictionary
-
-
-def _sources(run: Run, harvested: Harvest, hook_points: tuple[str, ...] | None) -> list[str] | None:
-    """Names of the sources at some of the hook points; None for all."""
-    if hook_points is None:
-        return None
-    names = zip(source_names(harvested.sources), harvested.sources, strict=True)
-    return [name for name, source in names if str(source.hook_point) in hook_points]
-
-
-def _evaluate(run: Run, harvested: Harvest, dictionary: Artifact) -> Artifact:
-    config = run.section("evaluation")
-    inputs = {"dictionary": dictionary.id, **harvested.held_out_inputs}
-    draft = run.begin("evaluations", config_identity(config), inputs)
-    if draft.complete:
-        return run.workspace.find(draft.id, "evaluations")
-    run.reporter.say("evaluate: reconstruction, sparsity, and the splice on held-out text")
-    splice = SpliceSetting(harvested.series, harvested.held_out, draft.path / "scratch", harvested.compute_dtype)
-    result = evaluate_dictionary(
-        load_dictionary(dictionary.path),
-        harvested.held_out,
-        config,
-        corpus=harvested.corpus,
-        training=harvested.training if harvested.rereadable else None,
-        # A difference is no snapshot's own activation: there is no model to put its reconstruction into.
-        splice=splice if config.splice and harvested.config.difference is None else None,
-        device=run.device,
-    )
-    save_result(result, draft.path)
-    return run.finish(draft, summary=result.summary, seed=dictionary.manifest.get("seed"))

@@ -1,6 +1,6 @@
 """Documents end to end, cut, and the canonical index of their predicted tokens."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Int
 
 from ontogeny.errors import AnalysisError
-from ontogeny.tokens.corpus import Corpus
+from ontogeny.tokens.corpus import Corpus, Split, fingerprint_of
 
 MAX_LENGTH = 1024
 """Tokens that a document is cut to, as published."""
@@ -33,14 +33,21 @@ class Documents:
         return cls(np.concatenate([np.zeros(0, np.int64), *cut]), offsets)
 
     @classmethod
-    def of_corpus(cls, corpus: Corpus, max_length: int = MAX_LENGTH) -> "Documents":
+    def of_corpus(
+        cls, corpus: Corpus, max_length: int = MAX_LENGTH, split: Split = "all", max_documents: int | None = None
+    ) -> "Documents":
         """A corpus's documents, put together again from its rows; BOS and padding left out.
 
-        AnalysisError if a document has a gap in the corpus: its later tokens would be predicted without what was there.
+        Documents keep the corpus's numbers: those of another split, and those after the first `max_documents` of this
+        one, are empty. AnalysisError if a document has a gap in the corpus (its later tokens would be predicted without
+        what was there), or if no document of this split has two tokens.
         """
-        document, position = np.asarray(corpus.document), np.asarray(corpus.position)
+        rows = corpus.rows(split)
+        document, position = np.asarray(corpus.document[rows]), np.asarray(corpus.position[rows])
         real = (document >= 0) & (position >= 0) & (position < max_length)
-        number, place, tokens = document[real], position[real], np.asarray(corpus.tokens)[real]
+        if max_documents is not None:
+            real &= np.isin(document, np.unique(document[real])[:max_documents])
+        number, place, tokens = document[real], position[real], np.asarray(corpus.tokens[rows])[real]
         order = np.lexsort((place, number))
         number, place = number[order], place[order]
         lengths = np.bincount(number, minlength=corpus.n_documents)
@@ -51,7 +58,29 @@ class Documents:
                 f"document {number[broken[0]]} of the corpus has a gap before its token {place[broken[0]]}; build the "
                 "corpus without dropping parts of documents."
             )
+        if not (lengths >= 2).any():
+            raise AnalysisError(
+                f"no document of the split {split!r} has two tokens, so that none is predicted; set losses.split, "
+                "corpus.held_out or give more text."
+            )
         return cls(tokens[order].astype(np.int64), offsets)
+
+    def part(self, first: int, last: int) -> "Documents":
+        """Documents `first` … `last` − 1 alone, numbered from 0."""
+        offsets = self.offsets[first : last + 1]
+        return Documents(self.tokens[offsets[0] : offsets[-1]], offsets - offsets[0])
+
+    def replace(self, tokens: Mapping[int, int]) -> "Documents":
+        """With some token ids in place of others."""
+        replaced = self.tokens.copy()
+        for token, other in tokens.items():
+            replaced[self.tokens == token] = other
+        return Documents(replaced, self.offsets)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A hash of all tokens and where documents end."""
+        return fingerprint_of(self.tokens, self.offsets)
 
     def __len__(self) -> int:
         return len(self.offsets) - 1

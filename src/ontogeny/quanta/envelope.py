@@ -71,7 +71,8 @@ def fit_slope(envelope: Float[np.ndarray, " rank"], ranks: tuple[int, int]) -> f
 class EnvelopeFit:
     """An envelope, its slope over `ranks`, and the interval of the slope over draws of tokens.
 
-    `low`, `high`: slope ∓ 1.96 `se`, the spread over draws (NaN with fewer than two).
+    `low`, `high`: slope ∓ 1.96 `se`, the spread over draws (NaN with fewer than two). `sizes_low`, `sizes_high`: ends
+    of the percentile interval of the envelope's sizes over the same draws, empty without draws.
     """
 
     envelope: Float[np.ndarray, " rank"]
@@ -79,6 +80,8 @@ class EnvelopeFit:
     slope: float
     se: float
     n_draws: int
+    sizes_low: Float[np.ndarray, " rank_drawn"]
+    sizes_high: Float[np.ndarray, " rank_drawn"]
 
     @property
     def low(self) -> float:
@@ -99,6 +102,7 @@ def fit_envelope(
     n_draws: int = 0,
     groups: Shaped[np.ndarray, " token"] | None = None,
     seed: int = 0,
+    level: float = 0.95,
 ) -> EnvelopeFit:
     """The envelope of a sample; with `n_draws`, groups (documents; else tokens) are drawn anew and clustered anew.
 
@@ -109,15 +113,19 @@ def fit_envelope(
     slope = fit_slope(envelope, chosen)
     draw = np.random.default_rng(seed)
     unit = np.arange(len(similarity)) if groups is None else np.unique(groups, return_inverse=True)[1]
-    slopes = []
-    for _ in range(n_draws):
+    slopes, sizes = [], np.zeros((n_draws, len(envelope)))
+    for number in range(n_draws):
         times = np.bincount(draw.integers(unit.max() + 1, size=unit.max() + 1), minlength=unit.max() + 1)[unit]
         kept = np.flatnonzero(times)
         partitions = clusterer(similarity[np.ix_(kept, kept)], clip_counts(len(kept), counts))
         again = compute_envelope(partitions.values(), times[kept].astype(np.float64))
         slopes.append(fit_slope(again, (chosen[0], min(chosen[1], len(again)))))
+        shared = min(len(again), len(envelope))
+        sizes[number, :shared] = again[:shared]
     se = float(np.std(slopes, ddof=1)) if len(slopes) > 1 else float("nan")
-    return EnvelopeFit(envelope, chosen, slope, se, len(slopes))
+    tail = (1 - level) / 2
+    low, high = np.quantile(sizes, [tail, 1 - tail], axis=0) if n_draws else np.zeros((2, 0))
+    return EnvelopeFit(envelope, chosen, slope, se, len(slopes), low, high)
 
 
 @dataclass(frozen=True)
@@ -125,13 +133,15 @@ class PlantedControl:
     """What the method makes of clusters whose sizes are known: `truth`, the slope of their own sizes over the ranks.
 
     `found` [draw]: slopes found; `bias` = mean(found) − truth with its standard error `se`; `ari` [draw] at the true
-    number of clusters, or the largest that was tried.
+    number of clusters, or the largest that was tried. `sizes`: the planted ones; `envelope`: the mean found.
     """
 
     exponent: float
     truth: float
     found: Float[np.ndarray, " draw"]
     ari: Float[np.ndarray, " draw"]
+    sizes: Float[np.ndarray, " cluster"]
+    envelope: Float[np.ndarray, " rank"]
 
     @property
     def bias(self) -> float:
@@ -162,12 +172,14 @@ def run_planted_control(
     levels = measure_levels(similarity, labels)
     sizes = plant_sizes(len(similarity), max(kept), exponent)
     nearest = min(kept, key=lambda count: abs(count - len(sizes)))
-    found, ari = [], []
+    found, ari, total = [], [], np.zeros(max(kept))
     for number in range(n_draws):
         planted = plant_like(sizes, levels, seed + number)
         partitions = clusterer(planted.similarity, kept)
         envelope = compute_envelope(partitions.values())
         found.append(fit_slope(envelope, (ranks[0], min(ranks[1], len(envelope)))))
         ari.append(compute_ari(planted.labels, partitions[nearest]))
+        total[: len(envelope)] += envelope
     truth = fit_slope(sizes.astype(np.float64), (ranks[0], min(ranks[1], len(sizes))))
-    return PlantedControl(exponent, truth, np.array(found), np.array(ari))
+    mean = total[total > 0] / n_draws
+    return PlantedControl(exponent, truth, np.array(found), np.array(ari), sizes.astype(np.float64), mean)

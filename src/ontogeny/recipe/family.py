@@ -17,6 +17,11 @@ MOST_LATENTS = 4096
 # So few tokens hold few documents, and the split takes whole ones: short ones, and a larger share held out.
 LEAST_HELD_OUT = 0.1
 MOST_TOKENS_PER_DOCUMENT = 1000
+# Quanta: a small model predicts few tokens as well as a large one does.
+LEAST_BELOW = 0.5
+MOST_EVERY = 2
+MOST_CHOSEN = 1000
+MOST_CLUSTERS = 50
 
 
 @dataclass(frozen=True)
@@ -89,7 +94,30 @@ def fit_to_family(recipe: Recipe, family: Family) -> dict[str, Any]:
                 changes[key] = [points[point] for point in chosen]
     if recipe.dictionary is not None and recipe.dictionary.latents_for(family.d_model) > MOST_LATENTS:
         changes |= {"dictionary.expansion": None, "dictionary.n_latents": MOST_LATENTS}
-    return changes | _training(recipe)
+    return changes | _quanta(recipe, family) | _training(recipe)
+
+
+def _quanta(recipe: Recipe, family: Family) -> dict[str, Any]:
+    """Fewer tokens and clusters, a higher threshold, documents as long as the models read; only the family's size."""
+    changes: dict[str, Any] = {}
+    if recipe.losses is not None:
+        longest = recipe.corpus.max_tokens_per_document or MOST_TOKENS_PER_DOCUMENT
+        changes["corpus.max_tokens_per_document"] = min(longest, family.context_length)
+        if recipe.losses.sizes:
+            changes["losses.sizes"] = {}
+    if recipe.quanta is not None:
+        choice = recipe.quanta.choice
+        changes |= {
+            "quanta.choice.below": max(choice.below, LEAST_BELOW),
+            "quanta.choice.every": min(choice.every, MOST_EVERY),
+            "quanta.choice.n_tokens": min(choice.n_tokens, MOST_CHOSEN),
+            "quanta.n_clusters": min(recipe.quanta.n_clusters, MOST_CLUSTERS),
+        }
+        if recipe.quanta.chosen_at is not None:
+            changes["quanta.chosen_at"] = None
+        if recipe.quanta.snapshots is not None:
+            changes |= {"quanta.snapshots": None, "quanta.n_snapshots": len(recipe.quanta.snapshots)}
+    return changes
 
 
 def _series(recipe: Recipe, family: Family) -> dict[str, Any]:

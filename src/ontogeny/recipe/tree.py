@@ -6,10 +6,12 @@ from pydantic import Field, PrivateAttr, create_model, model_validator
 
 from ontogeny.activations.config import ActivationsConfig
 from ontogeny.analyses import ANALYSES
+from ontogeny.analyses.contract import Need
 from ontogeny.config import Config, Immaterial
 from ontogeny.dictionaries.config import CrosscoderConfig
 from ontogeny.evaluation.config import EvaluationConfig
 from ontogeny.latents.config import CodesConfig
+from ontogeny.quanta.sections_config import LossesConfig, QuantaConfig
 from ontogeny.snapshots.config import SeriesConfig
 from ontogeny.snapshots.grow_config import FamilyConfig
 from ontogeny.tokens.config import CorpusConfig
@@ -18,6 +20,15 @@ from ontogeny.workspace import KINDS
 
 FAMILY_FOLDER = "{family}"
 """Stands in `series.folders` for the folder of the family that the recipe grows."""
+
+SECTION_OF: dict[Need, str] = {
+    "dictionary": "training",
+    "held_out": "activations",
+    "codes": "training",
+    "losses": "losses",
+    "quanta": "quanta",
+}
+"""The table that makes what an analysis needs (an evaluation is used where there is one)."""
 
 AnalysesConfig: type[Config] = create_model(
     "AnalysesConfig",
@@ -86,6 +97,10 @@ class Recipe(Config):
     """Other places for bulky kinds of artifacts: kind = folder."""
     codes: CodesConfig = CodesConfig()
     """The pass over held-out text that analyses share."""
+    losses: LossesConfig | None = None
+    """The loss of every snapshot on every predicted token."""
+    quanta: QuantaConfig | None = None
+    """Which tokens are clustered into quanta, and how."""
     analyses: AnalysesConfig = AnalysesConfig()
     """Which analyses, and how."""
 
@@ -106,10 +121,14 @@ class Recipe(Config):
         for kind in self.storage:
             if kind not in KINDS:
                 raise ValueError(f"storage has no kind {kind!r}; the kinds are {', '.join(KINDS)}")
-        needed = {"training": "dictionary", "dictionary": "activations", "evaluation": "training"}
+        needed = {"training": "dictionary", "dictionary": "activations", "evaluation": "training", "quanta": "losses"}
         for section, other in needed.items():
             if getattr(self, section) is not None and getattr(self, other) is None:
                 raise ValueError(f"[{section}] needs [{other}]; add that table")
+        for name in self.chosen_analyses:
+            for section in (SECTION_OF[need] for need in sorted(ANALYSES[name].needs) if need in SECTION_OF):
+                if getattr(self, section) is None:
+                    raise ValueError(f"[analyses.{name}] needs [{section}]; add that table")
         return self
 
     @property
@@ -140,6 +159,8 @@ class Recipe(Config):
         """The stages that the recipe names, in order."""
         present = (
             ("grow", self.family),
+            ("losses", self.losses),
+            ("quanta", self.quanta),
             ("harvest", self.activations),
             ("train", self.training),
             ("evaluate", self.evaluation),

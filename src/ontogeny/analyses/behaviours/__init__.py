@@ -24,5 +24,7 @@ def reads(config: BehavioursConfig) -> Sequence[Path]:
     return behaviour_files(config.behaviours)
 
 
-# The dictionary only names the hook points; with it the result is found among those of the dictionary.
-BEHAVIOURS = Analysis("behaviours", BehavioursConfig, frozenset({"dictionary", "series"}), run, reads=reads)
+# The dictionary only names the hook points.
+BEHAVIOURS = Analysis(
+    "behaviours", BehavioursConfig, frozenset({"series"}), run, reads=reads, wants=frozenset({"dictionary"})
+)

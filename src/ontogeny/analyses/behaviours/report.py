@@ -67,7 +67,7 @@ def make_result(inputs: AnalysisInputs, config: BehavioursConfig) -> Result:
     if unknown:
         raise AnalysisError(f"analyses.behaviours.manual names {unknown[0]!r}; the series has {', '.join(labels)}.")
     behaviours = tokenize_behaviours(config.behaviours, config.policy, inputs.series.tokenizer)
-    scores = score_series(inputs, config, behaviours, inputs.sources[0].hook_point)
+    scores = score_series(inputs, config, behaviours, inputs.hook_point)
     curves, skipped, similar, chosen = [], [], [], []
     for name, pairs in behaviours.items():
         rows = [

@@ -14,7 +14,6 @@ from ontogeny.analyses.examples.tables import (
     EXAMPLES_SCHEMA,
     SOURCES_COLUMNS,
     SOURCES_SCHEMA,
-    TokenTexts,
     example_rows,
     source_rows,
 )
@@ -22,6 +21,7 @@ from ontogeny.latents.blocks import LatentBlock
 from ontogeny.latents.documents import Documents
 from ontogeny.latents.windows import PassPlaces, compute_evidence
 from ontogeny.results import Column, Result, Table, View
+from ontogeny.tokens.token_texts import TokenTexts
 from ontogeny.workspace import disk_errors
 
 BLOCK_PAIRS, BLOCK_NUMBERS = 1 << 22, 1 << 26

@@ -1,7 +1,6 @@
 """The rows of the two tables, made of flat arrays: no Python object a token."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -11,6 +10,7 @@ from ontogeny.analyses.examples.choose import KINDS, Chosen
 from ontogeny.latents.blocks import LatentBlock
 from ontogeny.latents.windows import Windows
 from ontogeny.results import Column
+from ontogeny.tokens.token_texts import TokenTexts
 
 EXAMPLES_COLUMNS = (
     Column("latent", "1", "index of the latent; a dead one has no rows"),
@@ -58,26 +58,6 @@ SOURCES_SCHEMA = pa.schema(
         ("evidence", pa.list_(pa.float32())),
     ]
 )
-
-
-class TokenTexts:
-    """Tokens as text, each id decoded once."""
-
-    def __init__(self, tokenizer: Any) -> None:
-        self.tokenizer = tokenizer
-        self.known: dict[int, str] = {}
-
-    def of(self, ids: Int[np.ndarray, " token"]) -> pa.Array:
-        """The text of every token."""
-        # Token numbers are small: marking them in a table is several times faster than sorting them.
-        present = np.zeros(int(ids.max(initial=0)) + 1, dtype=bool)
-        present[ids] = True
-        distinct = np.flatnonzero(present)
-        which = (np.cumsum(present) - 1)[ids]
-        for token in distinct.tolist():
-            if token not in self.known:
-                self.known[token] = str(self.tokenizer.decode([token]))
-        return pa.array([self.known[token] for token in distinct.tolist()], pa.string()).take(pa.array(which))
 
 
 def example_rows(
