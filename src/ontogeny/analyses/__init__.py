@@ -5,6 +5,7 @@ both, and give it a line in `ANALYSES`; the recipe table `[analyses.<name>]`, `o
 follow from that. Modules here import torch only inside functions, since every recipe is parsed with this registry.
 """
 
+from ontogeny.analyses.ablation import ABLATION
 from ontogeny.analyses.base_chat import BASE_CHAT
 from ontogeny.analyses.behaviours import BEHAVIOURS
 from ontogeny.analyses.contract import Analysis, AnalysisInputs
@@ -36,6 +37,7 @@ ANALYSES: dict[str, Analysis] = {
         BASE_CHAT,
         BEHAVIOURS,
         INDIRECT_EFFECTS,
+        ABLATION,
         LOSS_CURVES,
         QUANTA,
     )

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from ontogeny.errors import DictionaryError
+from ontogeny.interventions.edits import check_latents
 from ontogeny.interventions.effects import EffectBatch, EffectPlan
 from ontogeny.snapshots.hooks import HookedModel
 
@@ -38,7 +38,7 @@ def measure_nested(
     """
     assert plan.path == "joint", "the error's way is chosen here, not by the path"
     assert list(counts) == sorted(counts), "counts ascend"
-    _check_range(order, plan.dictionary.n_latents)
+    check_latents([int(each) for each in order], plan.dictionary.n_latents)
     found = []
     for batch in plan.batches:
         here = np.ones(len(batch.numbers), dtype=bool) if wanted is None else wanted[batch.numbers]
@@ -80,9 +80,3 @@ def _measure_batch(
 def _numpy(values: Float[Tensor, "prompt count"]) -> Float[np.ndarray, "prompt count"]:
     found: np.ndarray = values.cpu().double().numpy()
     return found
-
-
-def _check_range(latents: Int[np.ndarray, "ranked"], n_latents: int) -> None:
-    wrong = latents[(latents < 0) | (latents >= n_latents)]
-    if len(wrong):
-        raise DictionaryError(f"there is no latent {wrong[0]}: this dictionary has {n_latents}, from 0 on.")
