@@ -41,6 +41,7 @@ BORDERS = {
     "trackio": {"training"},
     "matplotlib": {"results", "commands"},
     "jinja2": {"results", "tokens"},
+    "sqlalchemy": {"results"},
     "cyclopts": {"cli", "commands"},
 }
 TORCH_FREE = {"errors", "types", "config", "schedules", "workspace", "locks", "progress", "results", "recipe"}

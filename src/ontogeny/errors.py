@@ -13,6 +13,7 @@
     ├── DictionaryError         a dictionary that cannot be built or read
     │   └── DictionaryFormatError  what another project's file format cannot hold
     ├── ArtifactError           no such artifact, or more than one
+    ├── AnnotationError         a sheet of annotations, or the database of notes
     └── DiskFull                the workspace's disk has no room left
 
 A broken invariant of our own is an `assert`, never one of these.
@@ -69,6 +70,10 @@ class DictionaryFormatError(DictionaryError):
 
 class ArtifactError(OntogenyError):
     """No artifact, or more than one, answers to this name."""
+
+
+class AnnotationError(OntogenyError):
+    """A filled sheet cannot be taken, or notes cannot be kept or read."""
 
 
 class DiskFull(OntogenyError):

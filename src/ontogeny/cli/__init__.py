@@ -7,7 +7,7 @@ from importlib import metadata
 
 from cyclopts import App, CycloptsError, Group
 
-from ontogeny.cli import keeping, looking, making, planning
+from ontogeny.cli import keeping, looking, making, planning, steering
 from ontogeny.errors import OntogenyError
 
 FAMILIES: dict[str, dict[str, Callable[..., None]]] = {
@@ -31,6 +31,10 @@ FAMILIES: dict[str, dict[str, Callable[..., None]]] = {
         "report": looking.write_report,
         "figures": looking.write_figures,
         "compare": looking.compare,
+        "annotate": looking.annotate,
+    },
+    "Trying out": {
+        "steer": steering.steer,
     },
     "Keeping house and moving": {
         "prune": keeping.prune,

@@ -140,3 +140,51 @@ def compare(*references: str, plot: Path = Path("compare.png"), place: Place = P
     print_comparison(groups, open_console())
     plot_comparison(groups, plot)
     open_console().print(f"plotted in {plot}", highlight=False)
+
+
+def annotate(
+    reference: str,
+    *,
+    behaviour: str | None = None,
+    top: int | None = None,
+    each: Annotated[bool, Parameter(negative=())] = False,
+    latents: str | None = None,
+    dest: Path | None = None,
+    filled: Annotated[Path | None, Parameter(name="--import")] = None,
+    author: str | None = None,
+    notes: Annotated[str | None, Parameter(env_var="ONTOGENY_NOTES")] = None,
+    place: Place = PLACE,
+) -> None:
+    """Write a page and a sheet of latents to describe; with --import, keep a filled sheet as notes and make the table.
+
+    Parameters
+    ----------
+    reference
+        Name of a recipe, or id of a dictionary or of its indirect effects.
+    behaviour
+        Whose strongest latents; needed where there are several.
+    top
+        How many latents, those with the largest indirect effects; 20 if absent.
+    each
+        As many of every snapshot, of all snapshots together.
+    latents
+        These latents instead: 1,2,10-14.
+    dest
+        Folder to write to; annotations-ID if absent, with --import the sheet's own.
+    filled
+        Sheet to keep as notes.
+    author
+        Whose notes they are; the user's own name if absent.
+    notes
+        Database of the notes as a URL, for example postgresql://user@host/name; a file in the workspace if absent.
+    """
+    from ontogeny.commands.annotate import Annotation, Choice
+
+    chosen = Choice(behaviour, top, each, latents)
+    if filled is not None and chosen != Choice():
+        raise ConfigError("--import reads a sheet whole; leave out --behaviour, --top, --each and --latents.")
+    annotation = Annotation(open_workspace(place), reference, notes, open_console())
+    if filled is not None:
+        annotation.read(filled, author, dest)
+    else:
+        annotation.write(chosen, dest)

@@ -15,7 +15,7 @@ from ontogeny.recipe.keys import ENVIRONMENT_PREFIX, annotations_at, environment
 from ontogeny.recipe.tree import flatten
 
 # Variables of ours that are not keys of a recipe.
-OTHER_VARIABLES = ("ONTOGENY_WORKSPACE", "ONTOGENY_TYPECHECK")
+OTHER_VARIABLES = ("ONTOGENY_WORKSPACE", "ONTOGENY_NOTES", "ONTOGENY_TYPECHECK")
 
 
 class Layers:
