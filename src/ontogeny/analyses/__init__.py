@@ -8,6 +8,7 @@ follow from that. Modules here import torch only inside functions, since every r
 from ontogeny.analyses.ablation import ABLATION
 from ontogeny.analyses.base_chat import BASE_CHAT
 from ontogeny.analyses.behaviours import BEHAVIOURS
+from ontogeny.analyses.circuits import CIRCUITS
 from ontogeny.analyses.contract import Analysis, AnalysisInputs
 from ontogeny.analyses.evolution import EVOLUTION
 from ontogeny.analyses.examples import EXAMPLES
@@ -37,6 +38,7 @@ ANALYSES: dict[str, Analysis] = {
         BASE_CHAT,
         BEHAVIOURS,
         INDIRECT_EFFECTS,
+        CIRCUITS,
         ABLATION,
         LOSS_CURVES,
         QUANTA,
