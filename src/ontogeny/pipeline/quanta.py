@@ -1,5 +1,6 @@
 """The quanta stage: which tokens, products of their gradients at some snapshots, their clusters there."""
 
+import shutil
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -80,10 +81,17 @@ class _Stage:
         self.run.reporter.say(f"quanta {label}: products of the gradients of {len(self.tokens):,} tokens")
         model = series.open(place, device=self.run.device)
         documents = self.measurement.documents_for(label)
-        gram = compute_gram(model, documents, self.tokens, self.config.gram, draft.path)
+        scratch = draft.path / "scratch"
+        scratch.mkdir(exist_ok=True)
+        gram = compute_gram(model, documents, self.tokens, self.config.gram, scratch)
         gram.similarity()  # says which token has no gradient, before anything is kept
         save_gram(gram, draft.path)
-        return self.run.finish(draft, snapshot=label, summary={"tokens": len(self.tokens)})
+        shutil.rmtree(scratch)
+        summary: dict[str, Any] = {"tokens": len(self.tokens)}
+        if gram.sketch_error is not None:
+            self.run.reporter.say(f"quanta {label}: {gram.sketch_error}")
+            summary |= {"sketch_error": gram.sketch_error.measured, "sketch_foretold": gram.sketch_error.foretold}
+        return self.run.finish(draft, snapshot=label, summary=summary)
 
     def _gram_identity(self, place: int) -> dict[str, Any]:
         series = self.measurement.series

@@ -10,6 +10,8 @@ _TOKENS = Column("tokens", "tokens", "tokens that it was trained on, null where 
 
 QUANTA = (
     _Q,
+    Column("top_token", "1", "its most frequent predicted token"),
+    Column("top_share", "fraction", "of its tokens"),
     Column("n_tokens", "tokens", "its tokens"),
     Column("share", "fraction", "of all clustered tokens"),
     Column("n_documents", "1", "documents that they lie in"),
@@ -28,8 +30,6 @@ QUANTA = (
     Column("stability_se", "1", "standard error of stability over draws"),
     Column("stability_chance", "1", "the same with labels shuffled"),
     Column("found_since", "1", "first snapshot from which on a cluster is linked with it at every one compared"),
-    Column("top_token", "1", "its most frequent predicted token"),
-    Column("top_share", "fraction", "of its tokens"),
     Column("n_distinct", "1", "different predicted tokens"),
 )
 TOKENS = (
