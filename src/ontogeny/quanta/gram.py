@@ -102,7 +102,7 @@ def _cross_gram(tokens: np.ndarray, landmarks: np.ndarray, samples: Samples, val
     rows, columns = samples.sets
     by_token, by_landmark = samples.given(rows), samples.given(columns)
     products, token_squares, landmark_squares = {}, {}, {}
-    for name in [name for name in values if not name.startswith(SQUARES)]:
+    for name in sorted(name for name in values if not name.startswith(SQUARES)):
         squares = values[f"{SQUARES}:{name}"].cpu()
         products[_key(name)] = values[name].cpu()[by_token][:, by_landmark].numpy()
         token_squares[_key(name)] = squares[rows][by_token].numpy()
@@ -114,7 +114,7 @@ def _in_order(triangles: dict[str, Tensor], samples: Samples) -> dict[tuple[str,
     """Whole matrices in the order in which tokens were given; each triangle is dropped when it is done."""
     back = samples.given(samples.sets[0])
     products = {}
-    for name in list(triangles):
+    for name in sorted(triangles):
         products[_key(name)] = mirror(triangles.pop(name).cpu())[back[:, None], back].numpy()
     return products
 

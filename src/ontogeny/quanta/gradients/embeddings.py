@@ -10,7 +10,7 @@ from ontogeny.quanta.gradients.pieces import Piece
 from ontogeny.quanta.gradients.products import add_products, add_rank_one
 from ontogeny.quanta.gradients.samples import Samples
 from ontogeny.quanta.gradients.shared_ids import add_shared_ids, add_tied, sum_by_id
-from ontogeny.quanta.gradients.sums import PairSums
+from ontogeny.quanta.gradients.sums import PairSums, Sums
 from ontogeny.quanta.gradients.taps import gradients_at, tapped
 from ontogeny.snapshots.hooks import HookedModel
 from ontogeny.types import HookPoint
@@ -33,7 +33,7 @@ class HeadGradients:
         self._logits.append(logit_gradients.to(wide))
 
     def add_to(self, sums: PairSums, biased: bool, is_tied: bool) -> None:
-        """Add the products of all pairs; `biased`: also those of a bias. Of a tied table the vectors stay in the sums."""
+        """Add the products of all pairs; `biased`: also those of a bias. A tied table's vectors stay in the sums."""
         logits, normed = torch.cat(self._logits), torch.cat(self._normed)
         total = sums.total("embeddings" if is_tied else "unembedding")
         add_rank_one(total, logits, normed)
@@ -83,4 +83,12 @@ def add_embeddings(
         sample, ids, vectors = (torch.cat(each).to(total.device) for each in zip(*by_id[table]))
         add_shared_ids(total, sample, ids, vectors)
         if HEAD_LOGITS in sums.values and table is tokens_table:
-            add_tied(total, sample, ids, vectors, sums.values.pop(HEAD_LOGITS), sums.values.pop(HEAD_NORMED))
+            add_tied(total, sample, ids, vectors, sums.values[HEAD_LOGITS], sums.values[HEAD_NORMED])
+    drop_head(sums)
+
+
+def drop_head(sums: Sums) -> None:
+    """Forget the unembedding's vectors: all products with them are made."""
+    for name in (HEAD_LOGITS, HEAD_NORMED):
+        sums.values.pop(name, None)
+        sums.touched.discard(name)

@@ -55,9 +55,9 @@ class Samples:
         return torch.arange(int(lengths.max())) < lengths[:, None]
 
     def ids(self, rows: slice) -> Int[Tensor, "sample position"]:
-        """Contexts, padded with id 0 at their ends."""
+        """Contexts, padded at their ends with an id of the text: a tokenizer's padding id makes models warn."""
         real = self.real(rows)
-        ids = torch.zeros(real.shape, dtype=torch.int64)
+        ids = torch.full(real.shape, int(self.contexts[rows.start][0]))
         ids[real] = torch.from_numpy(np.concatenate(self.contexts[rows]))
         return ids
 

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from ontogeny.errors import AnalysisError
-from ontogeny.quanta.gradients.embeddings import HeadGradients, add_embeddings
+from ontogeny.quanta.gradients.embeddings import HeadGradients, add_embeddings, drop_head
 from ontogeny.quanta.gradients.parameters import Part, block_parts, final_parts, is_tied, iter_modules
 from ontogeny.quanta.gradients.pieces import Piece, plan_passes
 from ontogeny.quanta.gradients.residuals import Residuals
@@ -130,6 +130,7 @@ class GradientStream:
         state = StreamState(self.kept, [*(stage.first for stage in self.stages), Residuals.count(self.samples)])
         state.load_sums(self.sums, self.model.device)
         if state.is_whole:
+            drop_head(self.sums)
             return
         with frozen(self.model.module):
             self._forward()
