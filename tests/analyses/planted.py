@@ -111,7 +111,7 @@ def planted_inputs(folder: Path, names: tuple[str, ...] = ("base", "chat"), n_ro
     scratch = folder / "scratch"
     scratch.mkdir()
     return dataclasses.replace(
-        rest, dictionary=made, corpus=text, held_out=store, codes=codes.finish(), scratch=scratch
+        rest, maybe_dictionary=made, corpus=text, maybe_held_out=store, codes=codes.finish(), scratch=scratch
     )
 
 

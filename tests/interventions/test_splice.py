@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from interventions.tiny_series import D_MODEL, HOOK_POINT, TinyReader, tiny_corpus, tiny_series
+from interventions.tiny_series import D_MODEL, HOOK_POINT, VOCABULARY, TinyReader, tiny_corpus, tiny_series
 from ontogeny.dictionaries.config import CrosscoderConfig, ReLUConfig
 from ontogeny.dictionaries.crosscoder import Crosscoder
 from ontogeny.interventions.splice import (
@@ -73,6 +73,19 @@ def test_losses_are_those_of_hooks_set_by_hand(series: SnapshotSeries, tmp_path:
             expected = by_hand(model, corpus, lambda x, v=value: torch.where(keep[..., None], v, x))  # type: ignore[misc]
             np.testing.assert_allclose(getattr(losses, name), expected, atol=1e-5)
         np.testing.assert_allclose(losses.ce_clean, by_hand(model, corpus, lambda x: x), atol=1e-5)
+
+
+def test_what_a_snapshot_cannot_say_is_not_asked_of_it(series: SnapshotSeries, tmp_path: Path) -> None:
+    corpus = tiny_corpus()
+    corpus.tokens[0, 5] = VOCABULARY + 3  # a template token of the chat model alone
+    read = dataclasses.replace(corpus, replacements={name: {VOCABULARY + 3: 1} for name in NAMES})
+    rows, reader = corpus.rows("all"), TinyReader(series, tiny_corpus())
+    found = compute_splice(series, crosscoder(), reader, read, rows, torch.zeros(2, D_MODEL), tmp_path, model_batch=4)
+    asked = predicted_positions(corpus, rows)
+    asked[0, 4] = False
+    for losses in found:
+        assert np.array_equal(np.stack([losses.row, losses.position]), np.stack(asked.nonzero()))
+        assert np.isfinite(losses.kl).all()
 
 
 def test_a_snapshot_reads_its_own_words_and_is_asked_for_the_texts(series: SnapshotSeries, tmp_path: Path) -> None:

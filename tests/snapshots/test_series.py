@@ -107,6 +107,9 @@ def test_base_and_chat_may_differ_by_added_tokens(family: Path) -> None:
     series.check_tokens([3, 90])
     with pytest.raises(SeriesMismatch, match="token id 97 occurs in the corpus but base embeds only 97 ids"):
         series.check_tokens([3, 97])
+    series.check_tokens([3, 97], {"base": {97: 3}, "chat": {97: 4}})
+    with pytest.raises(SeriesMismatch, match="97 occurs in the corpus but chat embeds only 97 ids; name what it reads"):
+        series.check_tokens([3, 97], {"base": {97: 3}})
 
 
 def test_different_tokenizers_name_both(family: Path) -> None:

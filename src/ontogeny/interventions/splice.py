@@ -85,7 +85,9 @@ def compute_splice(
     missing = [index for index, file in enumerate(files) if not file.is_file()]
     if missing:
         blocks = [rows[start : start + model_batch] for start in range(0, len(rows), model_batch)]
-        splicer = _Splicer(crosscoder, reader, corpus, blocks, means.to(device), device)
+        # All snapshots are asked the same, so that their losses compare.
+        vocabulary = min(config.vocab_size for config in series.model_configs)
+        splicer = _Splicer(crosscoder, reader, corpus, blocks, means.to(device), device, vocabulary)
         writes = [reader.sources[i] for i in source_positions(reader.sources, crosscoder.sources_out)]
         for label, indices in _by_snapshot(writes, missing).items():
             model = series.open(series.labels.index(label), device=device, dtype=dtype)
@@ -95,11 +97,18 @@ def compute_splice(
     return [SpliceLosses(**load_file(file)) for file in files]
 
 
-def predicted_positions(corpus: Corpus, rows: Int[np.ndarray, "row"]) -> Bool[np.ndarray, "row position"]:
-    """True where the position is kept and the next token is of the same document; the last position never is."""
+def predicted_positions(
+    corpus: Corpus, rows: Int[np.ndarray, "row"], vocabulary: int | None = None
+) -> Bool[np.ndarray, "row position"]:
+    """True where the position is kept and the next token is of the same document; the last position never is.
+
+    `vocabulary`: and where the next token's id is below it; a base model cannot predict the tokens of chat alone.
+    """
     document = corpus.document[rows]
     predicted = np.zeros(document.shape, dtype=bool)
     predicted[:, :-1] = corpus.keep[rows][:, :-1] & (document[:, :-1] == document[:, 1:]) & (document[:, :-1] >= 0)
+    if vocabulary is not None:
+        predicted[:, :-1] &= np.asarray(corpus.tokens[rows])[:, 1:] < vocabulary
     return predicted
 
 
@@ -143,9 +152,10 @@ class _Splicer:
         blocks: list[Int[np.ndarray, "_"]],
         means: Float[Tensor, "source d_model"],
         device: str,
+        vocabulary: int,
     ) -> None:
         self.crosscoder, self.reader, self.corpus = crosscoder, reader, corpus
-        self.blocks, self.means, self.device = blocks, means, device
+        self.blocks, self.means, self.device, self.vocabulary = blocks, means, device, vocabulary
         self.reads = source_positions(reader.sources, crosscoder.sources_in)
         # Sparse codes of all rows fit in memory (12 bytes a pair); the activations of all sources would not.
         self.codes = [crosscoder.encode(self._read(block)).sparse() for block in blocks]
@@ -173,7 +183,7 @@ class _Splicer:
         # A snapshot may read other words for template tokens, but is asked for the text's own.
         targets = torch.from_numpy(np.array(corpus.tokens[rows])).long().to(device)
         keep = torch.from_numpy(np.ascontiguousarray(corpus.keep[rows])).to(device)
-        counted = predicted_positions(corpus, rows)
+        counted = predicted_positions(corpus, rows, self.vocabulary)
         predicted = torch.from_numpy(counted).to(device)
         x = None if self.crosscoder.W_skip is None else self._read(rows)
         recon = self.crosscoder.decode(codes, x)[:, index]

@@ -123,7 +123,7 @@ def open_text(run: Run, series: SnapshotSeries) -> tuple[Corpus, Artifact]:
     corpus = build_corpus(run.recipe.corpus, series.tokenizer, draft.path)
     if draft.complete:
         return corpus, run.workspace.find(draft.id, "corpora")
-    series.check_tokens(np.unique(corpus.tokens[corpus.document >= 0]).tolist())
+    series.check_tokens(np.unique(corpus.tokens[corpus.document >= 0]).tolist(), corpus.replacements)
     return corpus, run.finish(draft, summary=corpus.summary())
 
 

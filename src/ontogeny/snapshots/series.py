@@ -2,7 +2,7 @@
 
 import functools
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -147,16 +147,20 @@ class SnapshotSeries:
     def _vocabularies(self) -> tuple[dict[str, int] | None, ...]:
         return tuple(load_vocabulary(s.model, s.revision) for s in self.snapshots)
 
-    def check_tokens(self, ids: Iterable[int] | None = None) -> None:
+    def check_tokens(
+        self, ids: Iterable[int] | None = None, replacements: Mapping[str, Mapping[int, int]] | None = None
+    ) -> None:
         """SeriesMismatch unless every snapshot's own tokenizer gives the same token to the same id.
 
         `ids`: only the ids that occur in a corpus (a chat model may have renamed tokens that never do). Without it:
-        every token that two tokenizers share. Snapshots without a tokenizer are taken on trust; a tokenizer named in
-        the recipe replaces theirs and is only held against the sizes of their embeddings.
+        every token that two tokenizers share. `replacements`: label -> the ids that this snapshot reads for others,
+        which it need not know. Snapshots without a tokenizer are taken on trust; a tokenizer named in the recipe
+        replaces theirs and is only held against the sizes of their embeddings.
         """
         occurring = None if ids is None else set(ids)
+        instead = replacements or {}
         if occurring:
-            self._check_embedding_sizes(max(occurring))
+            self._check_embedding_sizes(occurring, instead)
         if self.config.tokenizer is not None:
             return
         known = [(s, v) for s, v in zip(self.snapshots, self._vocabularies, strict=True) if v is not None]
@@ -164,19 +168,22 @@ class SnapshotSeries:
             first, reference = known[0]
             if vocabulary == reference:
                 continue
-            clash = _clash(reference, vocabulary, occurring)
+            never_read = {*instead.get(first.label, {}), *instead.get(snapshot.label, {})}
+            clash = _clash(reference, vocabulary, None if occurring is None else occurring - never_read)
             if clash is not None:
                 raise SeriesMismatch(
                     f"{first.label} and {snapshot.label} have different tokenizers: {clash}; take one of them out, or "
                     "name one tokenizer for all as series.tokenizer if you know that it fits."
                 )
 
-    def _check_embedding_sizes(self, largest: int) -> None:
+    def _check_embedding_sizes(self, ids: set[int], replacements: Mapping[str, Mapping[int, int]]) -> None:
         for snapshot, config in zip(self.snapshots, self.model_configs, strict=True):
+            instead = replacements.get(snapshot.label, {})
+            largest = max(instead.get(each, each) for each in ids)
             if largest >= config.vocab_size:
                 raise SeriesMismatch(
                     f"token id {largest} occurs in the corpus but {snapshot.label} embeds only {config.vocab_size} "
-                    "ids; leave that token out (tokens.exclude) or choose another tokenizer."
+                    "ids; name what it reads instead (corpus.replacements) or choose another tokenizer."
                 )
 
 

@@ -154,6 +154,6 @@ def test_what_is_lacking_is_named(tmp_path: Path) -> None:
     assert LATENT_SCALING.ride is not None
     with pytest.raises(AnalysisError, match="is no source of this dictionary; take peak, all, or one of base, chat"):
         LATENT_SCALING.ride(inputs, LatentScalingConfig(probe="instruct"))
-    single = dataclasses.replace(inputs, dictionary=planted_inputs(tmp_path / "one", ("only",)).dictionary)
+    single = dataclasses.replace(inputs, maybe_dictionary=planted_inputs(tmp_path / "one", ("only",)).dictionary)
     with pytest.raises(AnalysisError, match="has one \\(only\\)"):
         LATENT_SCALING.ride(single, LatentScalingConfig())

@@ -56,8 +56,7 @@ def compare_predictions(inputs: AnalysisInputs, config: BaseChatConfig, pair: Pa
     rows = corpus.rows("held_out")
     for start in range(0, len(rows), config.model_batch):
         block = rows[start : start + config.model_batch]
-        predicted = predicted_positions(corpus, block)
-        predicted[:, :-1] &= np.asarray(corpus.tokens[block])[:, 1:] < vocabulary
+        predicted = predicted_positions(corpus, block, vocabulary)
         after = chat.forward(_tokens(corpus, block, chosen[1]), read=[last] if n_residual < LENS_TOKENS else [])
         if last in after.activations:
             kept = torch.from_numpy(np.asarray(corpus.keep[block])).to(chat.device)

@@ -75,8 +75,7 @@ def choose_tokens(
     """
     places = []
     for index, rows in enumerate(blocks):
-        predicted = predicted_positions(corpus, rows)
-        predicted[:, :-1] &= np.asarray(corpus.tokens[rows])[:, 1:] < vocabulary
+        predicted = predicted_positions(corpus, rows, vocabulary)
         row, position = predicted.nonzero()
         places.append(np.stack([np.full(len(row), index), row, rows[row], position]))
     block, row, corpus_row, position = np.concatenate(places, axis=1)
