@@ -4,10 +4,7 @@ import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from benchmarks.timing import Line, Ratio
-
-STEP_GOALS = {"topk": 1.45, "batchtopk": 1.6}
-"""The most encoder matmuls that a step may cost."""
+from benchmarks.timing import Line
 
 
 @dataclass(frozen=True)
@@ -16,18 +13,6 @@ class Question:
 
     text: str
     answer: Callable[[bool], list[Line]]
-
-
-def answer_step(full: bool) -> list[Line]:
-    """Each activation function's step in encoder matmuls (median and quartiles), and aux-k against the step without."""
-    step = importlib.import_module("benchmarks.step")
-    shape = step.Shape(d_model=512, n_latents=8192, batch=2048, k=32, sources=1)
-    lines = []
-    for row in step.measure(shape, 15 if full else 5, None):
-        ratio = Ratio(row["ratio"], row["ratio_low"], row["ratio_high"])
-        seconds = {"step": row["step_ms"] / 1e3, "matmul": row["matmul_ms"] / 1e3}
-        lines.append(Line("step", row["step"], "step / matmul", ratio, seconds, STEP_GOALS.get(row["step"])))
-    return lines
 
 
 def answer_by(module: str) -> Callable[[bool], list[Line]]:
@@ -41,7 +26,7 @@ def answer_by(module: str) -> Callable[[bool], list[Line]]:
 
 
 QUESTIONS = {
-    "step": Question("the training step of each activation function, in encoder matmuls", answer_step),
+    "step": Question("the training step of each activation function, in encoder matmuls", answer_by("step")),
     "peers": Question(
         "the training step against SAELens, sparsify, dictionary-learning and lm-saes", answer_by("peers")
     ),
@@ -49,6 +34,7 @@ QUESTIONS = {
     "memory": Question("growth of resident memory in training against what it may take", answer_by("memory")),
     "one_pass": Question("statistics, scaling, evolution and examples against encoding", answer_by("one_pass")),
     "scaling": Question("latent scaling in one pass against the published algorithm", answer_by("scaling")),
+    "gram": Question("products of per-token gradients against the published algorithm", answer_by("gram")),
     "truth": Question(
         "what the whole chain finds of a planted language, of two seeds (some 12 minutes)", answer_by("truth")
     ),

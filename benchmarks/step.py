@@ -1,34 +1,27 @@
 """What does a training step cost, as a multiple of the encoder's matmul measured in the same run?
 
 One source, d_model 512, 8,192 latents, 2,048 tokens, k 32, fp32 (with `--sources` more of them). A step is forward,
-backward, fused Adam and the threshold update. Steps and matmuls are interleaved, CPU time is counted, and the table
-gives medians with their interquartile ranges, since machines are noisy.
+backward, fused Adam and the threshold update. All steps and the matmul take turns, and CPU time is counted.
 
-    python benchmarks/step.py --quick
-    python benchmarks/step.py --threads 2 --rounds 20 --json step.json
+    python -m benchmarks.step
+    python -m benchmarks.step --threads 2 --rounds 20 --only topk
 """
 
 import argparse
-import json
 import os
-import resource
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 # A thread that waits must not count as work: spinning doubles the CPU time of two threads on a busy machine.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from benchmarks.timing import Line, Timing, format_table, ratio, time_interleaved
 from ontogeny.dictionaries.config import CrosscoderConfig
 from ontogeny.dictionaries.crosscoder import Crosscoder, StepContext
-
-MEBIBYTE = 2**20
 
 
 @dataclass(frozen=True)
@@ -44,11 +37,14 @@ class Shape:
 
 @dataclass(frozen=True)
 class Case:
-    """A configuration to time, and the share of its latents that counts as dead."""
+    """A configuration to time: its goal in matmuls, the share of latents that counts as dead, the case without them."""
 
     name: str
     config: dict[str, Any]
+    goal: float | None = None
     dead: float = 0.0
+    without: str | None = None
+    goal_beside: float | None = None
 
 
 def cases(shape: Shape) -> list[Case]:
@@ -56,14 +52,15 @@ def cases(shape: Shape) -> list[Case]:
     topk, batchtopk = ({"kind": kind, "k": shape.k} for kind in ("topk", "batchtopk"))
     l1 = {"kind": "l1", "coefficient": 1e-3}
     tanh = {"kind": "tanh", "coefficient": 1e-3}
+    aux = f"topk, 30 % dead, aux-k {shape.k}"
     return [
-        Case("topk", {"activation": topk, "aux_k": None}),
-        Case("batchtopk", {"activation": batchtopk, "aux_k": None}),
-        Case(f"topk, 30 % dead, aux-k {shape.k}", {"activation": topk, "aux_k": {"k": shape.k}}, 0.3),
-        Case("topk, 30 % dead, aux-k d/2", {"activation": topk, "aux_k": {}}, 0.3),
+        Case("topk", {"activation": topk, "aux_k": None}, goal=1.45),
+        Case("batchtopk", {"activation": batchtopk, "aux_k": None}, goal=1.6),
+        Case(aux, {"activation": topk, "aux_k": {"k": shape.k}}, dead=0.3, without="topk", goal_beside=1.3),
+        Case("topk, 30 % dead, aux-k d/2", {"activation": topk}, dead=0.3, without="topk", goal_beside=1.9),
         Case("groupmax", {"activation": {"kind": "groupmax", "k": shape.k}, "aux_k": None}),
-        Case("relu, l1", {"activation": {"kind": "relu"}, "sparsity": l1, "aux_k": None}),
-        Case("jumprelu, tanh", {"activation": {"kind": "jumprelu"}, "sparsity": tanh, "aux_k": None}),
+        Case("relu, l1", {"activation": {"kind": "relu"}, "sparsity": l1, "aux_k": None}, goal=5 * 1.1),
+        Case("jumprelu, tanh", {"activation": {"kind": "jumprelu"}, "sparsity": tanh, "aux_k": None}, goal=5 * 1.25),
     ]
 
 
@@ -99,52 +96,34 @@ def prepare(case: Case, shape: Shape, batches: list[Tensor]) -> Callable[[], Non
     return step
 
 
-def interleave(work: dict[str, Callable[[], Any]], rounds: int) -> dict[str, np.ndarray]:
-    """CPU seconds of every piece of work in every round; the first round warms up and is left out."""
-    seconds: dict[str, list[float]] = {name: [] for name in work}
-    for _ in range(rounds + 1):
-        for name, run in work.items():
-            start = time.process_time()
-            run()
-            seconds[name].append(time.process_time() - start)
-    return {name: np.array(values[1:]) for name, values in seconds.items()}
-
-
-def peak_memory() -> float:
-    """The largest resident size so far, in MiB (Linux counts KiB)."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / MEBIBYTE
-
-
-def measure(shape: Shape, rounds: int, names: list[str] | None) -> list[dict[str, float | str]]:
-    """Time every case beside the matmul."""
+def compare(shape: Shape, rounds: int, names: list[str] | None = None) -> list[Line]:
+    """Every case's step in encoder matmuls, and with aux-k in steps without; all of them take turns."""
     generator = torch.Generator().manual_seed(0)
     batches = [activations(shape, generator) for _ in range(3)]
     flat, W_enc = batches[0].flatten(1), torch.randn(shape.n_latents, shape.sources * shape.d_model)
-    rows: list[dict[str, float | str]] = []
-    for case in cases(shape):
-        if names and not any(case.name.startswith(name) for name in names):
-            continue
-        before = peak_memory()
-        times = interleave({"matmul": lambda: flat @ W_enc.T, "step": prepare(case, shape, batches)}, rounds)
-        ratio = times["step"] / times["matmul"]
-        low, middle, high = np.percentile(ratio, [25, 50, 75])
-        rows.append(
-            {
-                "step": case.name,
-                "matmul_ms": float(np.median(times["matmul"]) * 1e3),
-                "step_ms": float(np.median(times["step"]) * 1e3),
-                "ratio": float(middle),
-                "ratio_low": float(low),
-                "ratio_high": float(high),
-                "peak_growth_mib": peak_memory() - before,
-            }
-        )
-    return rows
+    chosen = [case for case in cases(shape) if not names or any(case.name.startswith(name) for name in names)]
+    work: dict[str, Callable[[], object]] = {"matmul": lambda: flat @ W_enc.T}
+    work |= {case.name: prepare(case, shape, batches) for case in chosen}
+    times = time_interleaved(work, rounds)
+    lines = [_line(case, "matmul", case.goal, times) for case in chosen]
+    return lines + [
+        _line(case, case.without, case.goal_beside, times) for case in chosen if case.without and case.without in times
+    ]
+
+
+def _line(case: Case, beside: str, goal: float | None, times: dict[str, Timing]) -> Line:
+    seconds = {"step": times[case.name].median, beside: times[beside].median}
+    measure = f"step / {beside}" if beside == "matmul" else f"step / step of {beside} without it"
+    return Line("step", case.name, measure, ratio(times[case.name], times[beside]), seconds, goal)
+
+
+def measure(full: bool) -> list[Line]:
+    """What `benchmarks.run` asks."""
+    return compare(Shape(d_model=512, n_latents=8192, batch=2048, k=32, sources=1), 15 if full else 5)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="few rounds")
     parser.add_argument("--rounds", type=int, default=15, help="timed rounds of every step")
     parser.add_argument("--threads", type=int, default=1, help="torch threads")
     parser.add_argument("--sources", type=int, default=1)
@@ -153,19 +132,12 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=2048)
     parser.add_argument("--k", type=int, default=32)
     parser.add_argument("--only", nargs="*", help="names (or their beginnings) of the steps to time")
-    parser.add_argument("--json", type=Path, help="also write the rows to this file")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
     shape = Shape(options.d_model, options.latents, options.batch, options.k, options.sources)
-    rows = measure(shape, 5 if options.quick else options.rounds, options.only)
-    print(f"{shape}, {options.threads} thread(s): CPU time in encoder matmuls, median [quartiles]")
-    for row in rows:
-        spread = f"[{row['ratio_low']:.2f} {row['ratio_high']:.2f}]"
-        print(f"{row['step']:28} {row['ratio']:6.2f} {spread:14} {row['step_ms']:8.0f} ms")
-    if options.json:
-        record = {"shape": vars(shape), "threads": options.threads, "torch": torch.__version__, "rows": rows}
-        options.json.write_text(json.dumps(record, indent=1) + "\n")
+    print(f"{shape}, {options.threads} thread(s), CPU time")
+    print(format_table(compare(shape, options.rounds, options.only)))
 
 
 if __name__ == "__main__":
