@@ -177,3 +177,29 @@ def test_loading_is_validation_of_the_file(name: str) -> None:
     loaded = load_recipe(name, env={})
     differing = {key for key, value in dict(loaded).items() if value != getattr(validated, key)}
     assert differing <= {"dictionary"}
+
+
+def test_pairs_in_files_that_are_not_here_become_a_generator_s(family: Path, tmp_path: Path) -> None:
+    here = tmp_path / "mine.jsonl"
+    here.write_text('{"clean_prefix": "a b", "right": " c", "wrong": " d"}\n')
+    file = tmp_path / "mine.toml"
+    behaviours = (
+        f'behaviours = [{{ kind = "jsonl", path = "{here}" }}, {{ kind = "blimp", path = "{tmp_path}/absent/x.jsonl" }}]'
+    )
+    file.write_text(f"{find_recipe('local-family').read_text()}\n[analyses.ablation]\n{behaviours}\n")
+    recipe = load_recipe(file, env={}, family=open_family(family))
+    kept, made = recipe.chosen_analyses["ablation"].behaviours  # type: ignore[attr-defined]
+    assert (kept.kind, kept.path, kept.label) == ("jsonl", str(here), "mine")
+    assert (made.kind, made.path, made.label) == ("agreement", None, "x")
+    assert any(note.startswith("analyses.ablation.behaviours") for note in recipe.notes)
+    assert load_recipe(file, env={}).chosen_analyses["ablation"].behaviours[1].kind == "blimp"  # type: ignore[attr-defined]
+
+
+def test_studies_of_behaviours_hold_the_published_values() -> None:
+    for name in ("pythia-1b-triplet", "olmo-1b-triplet", "bloom-1b1-triplet"):
+        asked = load_recipe(name, env={}).chosen_analyses
+        effects, ablation = asked["indirect_effects"], asked["ablation"]
+        values = [getattr(effects, key) for key in ("method", "steps", "rule", "baseline", "skip_first", "scale")]
+        assert values == ["ig", 10, "left", "zero", 0, "none"]
+        assert ablation.baseline == "zero" and "kept" in ablation.errors  # type: ignore[attr-defined]
+        assert {"behaviours", "evolution", "latent_scaling"} <= set(asked)

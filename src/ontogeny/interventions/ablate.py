@@ -10,10 +10,13 @@ from torch import Tensor
 
 from ontogeny.interventions.edits import check_latents
 from ontogeny.interventions.effects import EffectBatch, EffectPlan
+from ontogeny.interventions.prompts import Prompts
 from ontogeny.snapshots.hooks import HookedModel
 
 Mode = Literal["ablate", "keep"]
 Rest = Literal["kept", "moved"]
+MOST_ROWS = 256
+"""Rows of one forward: prompts times sets of latents."""
 
 
 def measure_nested(
@@ -67,16 +70,24 @@ def _measure_batch(
         target = torch.where(batch.moves[..., None], plan.target(batch, source), hidden)
         start = target - whole
     moved = torch.zeros_like(hidden)
-    prompts, columns, done = batch.prompts.take(rows).to(model.device), [], 0
+    states, done = [], 0
     for count in counts:
         if count > done:
             moved = moved + plan.movement(batch, source, torch.from_numpy(order[done:count]))
             done = count
-        state = start + moved if mode == "ablate" else start + (whole - moved)
-        columns.append(plan.measure(model, source, prompts, state[rows].to(model.device)))
-    return _numpy(torch.stack(columns, dim=1))
+        states.append((start + moved if mode == "ablate" else start + (whole - moved))[rows])
+    return _run(plan, model, source, batch.prompts.take(rows), states)
 
 
-def _numpy(values: Float[Tensor, "prompt count"]) -> Float[np.ndarray, "prompt count"]:
-    found: np.ndarray = values.cpu().double().numpy()
-    return found
+def _run(
+    plan: EffectPlan, model: HookedModel, source: int, prompts: Prompts, states: list[Tensor]
+) -> Float[np.ndarray, "prompt count"]:
+    """The metric in every state, several states of the prompts in one forward: small batches are mostly overhead."""
+    at_once = max(MOST_ROWS // len(prompts), 1)
+    columns = []
+    for first in range(0, len(states), at_once):
+        some = states[first : first + at_once]
+        repeated = prompts.take(torch.arange(len(prompts)).repeat(len(some))).to(model.device)
+        metric = plan.measure(model, source, repeated, torch.cat(some).to(model.device))
+        columns.append(metric.cpu().double().view(len(some), len(prompts)).T)
+    return np.asarray(torch.cat(columns, dim=1).numpy())

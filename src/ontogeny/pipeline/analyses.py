@@ -45,6 +45,14 @@ def asks_codes(analysis: Analysis) -> bool:
     return analysis.ride is not None or "codes" in analysis.needs
 
 
+def check_files(recipe: Recipe) -> None:
+    """Every file of the user's that an analysis will read is there, or its error comes before anything is spent."""
+    for name, config in recipe.chosen_analyses.items():
+        reads = ANALYSES[name].reads
+        if reads is not None:
+            reads(config)
+
+
 def make_analyses(made: Made) -> list[Artifact]:
     """Make every analysis that the recipe asks for and that is not there yet."""
     run = made.run

@@ -8,7 +8,7 @@ that was cut off goes on where it stopped.
 from collections.abc import Callable
 from typing import Any
 
-from ontogeny.pipeline.analyses import make_analyses
+from ontogeny.pipeline.analyses import check_files, make_analyses
 from ontogeny.pipeline.dictionary import evaluate_on
 from ontogeny.pipeline.harvest import harvest
 from ontogeny.pipeline.inputs import Run, grow
@@ -39,6 +39,7 @@ def evaluate(run: Run) -> Artifact:
 
 def analyze(run: Run) -> list[Artifact]:
     """Make every analysis that the recipe asks for, and before that what it rests on."""
+    check_files(run.recipe)
     return make_analyses(Made(run))
 
 
@@ -55,6 +56,7 @@ STAGES: dict[str, Callable[[Run], Any]] = {
 
 def run_stages(run: Run) -> list[Artifact]:
     """Everything that the recipe names, in order; the artifacts of the last stages."""
+    check_files(run.recipe)
     made: list[Artifact] = []
     for stage in run.recipe.stages:
         result = STAGES[stage](run)

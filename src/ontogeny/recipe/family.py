@@ -17,6 +17,7 @@ MOST_LATENTS = 4096
 # So few tokens hold few documents, and the split takes whole ones: short ones, and a larger share held out.
 LEAST_HELD_OUT = 0.1
 MOST_TOKENS_PER_DOCUMENT = 1000
+MOST_PAIRS = 64
 # Quanta: a small model predicts few tokens as well as a large one does.
 LEAST_BELOW = 0.5
 MOST_EVERY = 2
@@ -94,7 +95,25 @@ def fit_to_family(recipe: Recipe, family: Family) -> dict[str, Any]:
                 changes[key] = [points[point] for point in chosen]
     if recipe.dictionary is not None and recipe.dictionary.latents_for(family.d_model) > MOST_LATENTS:
         changes |= {"dictionary.expansion": None, "dictionary.n_latents": MOST_LATENTS}
-    return changes | _quanta(recipe, family) | _training(recipe)
+    return changes | _quanta(recipe, family) | _training(recipe) | _behaviours(recipe, family)
+
+
+def _behaviours(recipe: Recipe, family: Family) -> dict[str, Any]:
+    """For pairs in files that are not on this machine a generator's under the same name: of the family's planted
+    language, or subject-verb agreement."""
+    planted = next((source for source in family.text_sources if source.get("kind") == "rules"), None)
+    made = {"kind": "agreement"} if planted is None else {"kind": "rules", "rules": planted.get("rules", {})}
+    changes = {}
+    for name, config in recipe.chosen_analyses.items():
+        given = getattr(config, "behaviours", [])
+        if not all(_is_here(each) for each in given):
+            changes[f"analyses.{name}.behaviours"] = [
+                each.model_dump(mode="json", exclude_defaults=True)
+                if _is_here(each)
+                else {**made, "name": each.label, "n_pairs": MOST_PAIRS, "seed": number}
+                for number, each in enumerate(given)
+            ]
+    return changes
 
 
 def _quanta(recipe: Recipe, family: Family) -> dict[str, Any]:
@@ -157,7 +176,8 @@ def _same_depth(text: str, recipe: Recipe, family: Family) -> str:
 
 
 def _is_here(source: Any) -> bool:
-    if source.chat or source.kind == "hub":
+    """Whether what a text source or a behaviour reads is on this machine."""
+    if getattr(source, "chat", False) or source.kind == "hub":
         return False
     if source.path is None:
         return True

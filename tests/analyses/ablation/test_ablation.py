@@ -23,7 +23,7 @@ RUN = ANALYSES["ablation"].run
 
 
 def make_config(*behaviours: Any, **settings: Any) -> AblationConfig:
-    given = {"draws": 20, "batch": 7, "steps": 2, "control_seeds": 2, "singles": 3, **settings}
+    given = {"draws": 20, "batch": 40, "steps": 2, "control_seeds": 2, "singles": 3, **settings}
     return AblationConfig(behaviours=list(behaviours), **given)
 
 
@@ -36,7 +36,11 @@ def test_tables_hold_what_sets_measured_by_hand_do(tmp_path: Path) -> None:
     inputs = tiny_inputs(tmp_path)
     chosen = [3, 17, 5, 11]
     config = make_config(
-        write_pairs(tmp_path / "first.jsonl"), given=[{"name": "mine", "latents": chosen}], errors=["kept", "moved"]
+        write_pairs(tmp_path / "first.jsonl"),
+        rankings=[],
+        given=[{"name": "mine", "latents": chosen}],
+        errors=["kept", "moved"],
+        batch=7,
     )
     result = saved(RUN(inputs, config), tmp_path / "result")
     pairs = tokenize_behaviours(config.behaviours, config.policy, inputs.series.tokenizer)["first"]
