@@ -19,6 +19,7 @@ from ontogeny.analyses.lifetimes import LIFETIMES
 from ontogeny.analyses.loss_curves import LOSS_CURVES
 from ontogeny.analyses.meaning import MEANING
 from ontogeny.analyses.ngrams import NGRAMS
+from ontogeny.analyses.patched_kl import PATCHED_KL
 from ontogeny.analyses.quanta import QUANTA
 from ontogeny.analyses.stability import STABILITY
 from ontogeny.analyses.statistics import STATISTICS
@@ -36,6 +37,7 @@ ANALYSES: dict[str, Analysis] = {
         EXPLANATIONS,
         STABILITY,
         BASE_CHAT,
+        PATCHED_KL,
         BEHAVIOURS,
         INDIRECT_EFFECTS,
         CIRCUITS,
