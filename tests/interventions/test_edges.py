@@ -14,7 +14,7 @@ from interventions.tiny_series import D_MODEL, tiny_series
 from ontogeny.dictionaries.config import CrosscoderConfig
 from ontogeny.dictionaries.crosscoder import Crosscoder
 from ontogeny.errors import DictionaryError
-from ontogeny.interventions.edges import ERROR, OTHERS, EdgePlan
+from ontogeny.interventions.edges import ERROR, OTHERS, EdgePlan, Evidence
 from ontogeny.interventions.prompts import compute_metric
 from ontogeny.interventions.suffix import read_with, run_with
 from ontogeny.snapshots.hooks import HookedModel
@@ -148,9 +148,43 @@ def test_effects_do_not_depend_on_the_batch_nor_on_which_others_are_asked(series
     )
 
 
+def shares_by_hand(dictionary: Crosscoder, source: int) -> Tensor:
+    """How much of every latent's evidence is one source's, by moving raw activations by its decoders."""
+    raw = dictionary.W_dec / dictionary.scale_out[:, None]
+    whole = (
+        dictionary.preactivation(dictionary.normalise(raw)).raw.diagonal()
+        - dictionary.preactivation(dictionary.normalise(torch.zeros_like(raw))).raw.diagonal()
+    )
+    alone = torch.zeros_like(raw)
+    alone[:, source] = raw[:, source]
+    own = (
+        dictionary.preactivation(dictionary.normalise(alone)).raw.diagonal()
+        - dictionary.preactivation(dictionary.normalise(torch.zeros_like(raw))).raw.diagonal()
+    )
+    return (own / whole).detach()
+
+
+def test_a_share_is_what_a_source_alone_gives_of_a_latents_evidence(series: SnapshotSeries) -> None:
+    plan, models = tiny_edges(series, tiny_pairs())
+    dictionary, ends = plan.downstream.dictionary, torch.from_numpy(plan.ends)
+    shares = [plan.shares(source) for source in range(2)]
+    for source in range(2):
+        torch.testing.assert_close(shares[source], shares_by_hand(dictionary, source)[ends], atol=1e-4, rtol=1e-3)
+    torch.testing.assert_close(shares[0] + shares[1], torch.ones(len(ends)))
+    own = EdgePlan(plan.upstream, plan.downstream, plan.starts, plan.ends, evidence="own")
+    whole, alone = (each.compute(models[1], 1, 1) for each in (plan, own))
+    known = (shares[1] >= 0.01).numpy()
+    assert known.any()
+    assert np.allclose(whole.effects[..., known] * shares[1].numpy()[known], alone.effects[..., known], atol=1e-5)
+    assert (whole.effects[..., ~known] == 0).all() and np.allclose(whole.through, alone.through)
+
+
 @pytest.mark.parametrize("gate", ["shared", "per_source"])
-def test_exact_edges_are_path_patching_by_hand(series: SnapshotSeries, gate: str) -> None:
+@pytest.mark.parametrize("evidence", ["own", "whole"])
+def test_exact_edges_are_path_patching_by_hand(series: SnapshotSeries, gate: str, evidence: Evidence) -> None:
     plan, models = tiny_edges(series, tiny_pairs(), gate=gate)
+    plan = EdgePlan(plan.upstream, plan.downstream, plan.starts, plan.ends, evidence)
+    share = plan.shares(1)
     source, model = 1, models[1]
     edges = np.array([[0, 1], [2, 3], [0, 4]])
     wanted = np.array([True, True, False, True, True, True, True])
@@ -167,7 +201,10 @@ def test_exact_edges_are_path_patching_by_hand(series: SnapshotSeries, gate: str
                 x = later.hidden.clone()
                 x[:, :, source] = reached
                 codes = [plan.downstream.dictionary.encode(each[later.moves]).sparse() for each in (x, later.hidden)]
-                by = (codes[0].dense(source) - codes[1].dense(source))[:, plan.ends[last]]
+                after, before = (each.dense(source)[:, plan.ends[last]] for each in codes)
+                by = after - before
+                if share[last] >= 0.01:
+                    by = torch.where((after > 0) & (before > 0), torch.maximum(by / share[last], -before), by)
                 state = later.hidden[:, :, source].clone()
                 state[later.moves] += by[:, None] * plan.downstream.directions(source)[plan.ends[last]]
                 logits = [
@@ -188,6 +225,7 @@ def test_a_small_movement_through_the_residual_alone_is_estimated_as_it_is_patch
                 layer.weight.zero_()
                 layer.bias.zero_()
     plan, _ = tiny_edges(series, tiny_pairs(), kind="relu", models=[model, series.open(1)])
+    plan.evidence = "own"
     tiny = 1e-2
     small = [
         dataclasses.replace(each, change=dataclasses.replace(each.change, difference=each.change.difference * tiny))

@@ -3,9 +3,12 @@
 Upstream latent u moves from what it is on the clean prompt to its baseline. Through the blocks between, made linear
 there (`stretch.py`), that moves the later activation by δ_u = J Δc_u d_u. Downstream latent v reads of it
 
-    Δf_uv = <W_enc[v, s] · scale, δ_u>        where its gate is on, on the clean prompt; elsewhere 0
+    Δf_uv = <W_enc[v, s] · scale, δ_u> / a_vs        where its gate is on, on the clean prompt; elsewhere 0
+    a_vs  = <W_enc[v, s] · scale, d_vs> / Σ_t <W_enc[v, t] · scale, d_vt>
 
-from its own snapshot s alone, the others as they are; and the effect of the edge on the metric is
+from its own snapshot s alone. The code is shared: with the other snapshots as they are it answers only with the share
+a_vs of the evidence that s gives; over that share, it answers as if they had moved alike (`evidence = "whole"`; `own`
+leaves the share in; with one source it is 1). The effect of the edge on the metric is
 
     E_uv = Σ_positions Δf_uv · <d_v, ḡ>        ḡ = mean gradient of the metric along the path, at the later hook point
 
@@ -15,6 +18,7 @@ arXiv 2403.19647 §3 and Ameisen et al. 2025; here for crosscoders over snapshot
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -29,6 +33,9 @@ from ontogeny.interventions.stretch import Stretch
 from ontogeny.interventions.suffix import read_with
 from ontogeny.snapshots.hooks import HookedModel
 
+Evidence = Literal["whole", "own"]
+LEAST_SHARE = 0.01
+"""A latent to whose evidence a snapshot gives less than this share reads nothing there."""
 OTHERS, ERROR = -2, -1
 """Where the two origins that are no chosen latent stand on the origin axis, after the chosen ones."""
 
@@ -78,6 +85,7 @@ class EdgePlan:
         downstream: EffectPlan,
         starts: Int[np.ndarray, "upstream"],
         ends: Int[np.ndarray, "downstream"],
+        evidence: Evidence = "whole",
     ) -> None:
         if downstream.dictionary.is_transcoder:
             raise DictionaryError(
@@ -86,6 +94,7 @@ class EdgePlan:
         for mine, other in zip(upstream.batches, downstream.batches, strict=True):
             assert np.array_equal(mine.numbers, other.numbers), "both plans have the same prompts in the same batches"
         self.upstream, self.downstream, self.starts, self.ends = upstream, downstream, starts, ends
+        self.evidence = evidence
 
     def compute(self, model: HookedModel, start: int, end: int) -> SnapshotEdges:
         """The edges of one snapshot: from source `start` of the upstream dictionary to source `end` of the other."""
@@ -172,9 +181,20 @@ class EdgePlan:
         return torch.stack(changes, dim=1), torch.stack(through, dim=1)
 
     def _encoders(self, end: int) -> Float[Tensor, "downstream d_model"]:
-        """What a unit of the raw activation of one source adds to the pre-activations of the chosen latents."""
-        dictionary = self.downstream.dictionary
-        return (dictionary.W_enc[torch.from_numpy(self.ends), end] * dictionary.scale[end]).detach().cpu().float()
+        """What a unit of the raw activation of one source adds to the codes of the chosen latents."""
+        dictionary, ends = self.downstream.dictionary, torch.from_numpy(self.ends)
+        encoders = (dictionary.W_enc[ends, end] * dictionary.scale[end]).detach().cpu().float()
+        share = self.shares(end)
+        known = share >= LEAST_SHARE
+        return torch.where(known[:, None], encoders / torch.where(known, share, 1.0)[:, None], 0.0)
+
+    def shares(self, end: int) -> Float[Tensor, " downstream"]:
+        """a_vs: how much of the evidence for the chosen latents is this source's; 1 with `evidence = "own"`."""
+        dictionary, ends = self.downstream.dictionary, torch.from_numpy(self.ends)
+        if self.evidence == "own":
+            return torch.ones(len(ends))
+        by_source = (dictionary.W_enc[ends] * dictionary.W_dec[ends]).sum(dim=2).detach().cpu().float()
+        return by_source[:, end] / by_source.sum(dim=1)
 
     def _origins(self, batch: EffectBatch, start: int) -> list[Float[Tensor, "prompt position d_model"]]:
         """The movements upstream: of every chosen latent, of the other latents, of what is unexplained."""
@@ -237,16 +257,25 @@ class EdgePlan:
         return dictionary.encode(rows.to(dictionary.W_enc.device)).sparse()
 
     def _answer(self, codes: Codes, index: int, end: int, last: int) -> Float[Tensor, "prompt position d_model"]:
-        """What downstream latent `last` adds when its codes are these instead of the clean ones."""
+        """What downstream latent `last` adds when its codes are these instead of the clean ones; a change of what stays
+        on is over the share of its evidence that moved, and does not go below 0."""
         plan, batch = self.downstream, self.downstream.batches[index]
-        latent = int(self.ends[last])
-        by = torch.zeros(codes.n_tokens)
-        for each, sign in ((codes, 1.0), (batch.codes, -1.0)):
-            own = (each.indices == latent).cpu()
-            by.index_add_(0, each.tokens.cpu()[own], sign * each.gated(end).cpu()[own])
+        latent, share = int(self.ends[last]), float(self.shares(end)[last])
+        after, before = (self._column(each, end, latent) for each in (codes, batch.codes))
+        by = after - before
+        if share >= LEAST_SHARE:
+            by = torch.where((after > 0) & (before > 0), torch.maximum(by / share, -before), by)
         out = torch.zeros_like(batch.hidden[:, :, end])
         out[batch.moves] = by[:, None] * plan.directions(end)[latent]
         return out
+
+    @staticmethod
+    def _column(codes: Codes, end: int, latent: int) -> Float[Tensor, " token"]:
+        """One latent's code where its gate is on in a source."""
+        own = codes.indices == latent
+        out = codes.values.new_zeros(codes.n_tokens)
+        out.index_add_(0, codes.tokens[own], codes.gated(end)[own])
+        return out.cpu().float()
 
     def _difference(
         self, model: HookedModel, index: int, end: int, moved: Tensor, rows: Int[Tensor, " chosen"]

@@ -1,5 +1,7 @@
 """Between which latents edges are traced, how they are pruned and checked. Torch-free."""
 
+from typing import Literal
+
 from pydantic import Field, field_validator
 
 from ontogeny.interventions.config import ChangeConfig
@@ -15,6 +17,9 @@ class CircuitsConfig(ChangeConfig):
     """Two: where edges begin, and where they end; may be left out where the dictionaries leave no choice."""
     nodes: int = Field(default=24, ge=1)
     """Latents on each side: those with the largest |effect| in any snapshot, on one half of the clusters."""
+    evidence: Literal["whole", "own"] = "whole"
+    """How a downstream latent's shared code answers to its own snapshot: whole, as if the other snapshots had moved
+    alike (its change over the share of its evidence that this one gives); own, with the others as they are."""
     explained: float = Field(default=0.8, gt=0, lt=1)
     """Share of the effect that a circuit must hold."""
     verify: int = Field(default=30, ge=0)

@@ -143,7 +143,8 @@ class _Tracing:
             strength = np.abs(frame.weighted_sums(weights)).max(axis=1)
             order = np.argsort(-strength, kind="stable")[: self.config.nodes]
             chosen.append(frame.active[order[strength[order] > 0]].astype(np.int64))
-        return EdgePlan(upper, lower, *chosen)
+        starts, ends = chosen
+        return EdgePlan(upper, lower, starts, ends, self.config.evidence)
 
     def _compute_edges(self, plans: Mapping[str, EdgePlan]) -> None:
         for wire in self.wiring.wires:
