@@ -4,7 +4,7 @@ import numpy as np
 from jaxtyping import Float
 
 
-def compute_angular_affinity(similarity: Float[np.ndarray, "token token"]) -> Float[np.ndarray, "token token"]:
+def compute_angular_affinity(similarity: Float[np.ndarray, "token other"]) -> Float[np.ndarray, "token other"]:
     """1 − arccos(c) / π: between 0 and 1, and ½ for orthogonal gradients.
 
     As published; it joins every token with every other. Source: quanta-discovery, clusters_from_similarity_matrix_v1.
@@ -13,8 +13,8 @@ def compute_angular_affinity(similarity: Float[np.ndarray, "token token"]) -> Fl
 
 
 def compute_regularised_affinity(
-    similarity: Float[np.ndarray, "token token"], background: float = 0.3
-) -> Float[np.ndarray, "token token"]:
+    similarity: Float[np.ndarray, "token other"], background: float = 0.3
+) -> Float[np.ndarray, "token other"]:
     """A + τ · mean(A) with A = max(0, 1 − 2 arccos(c) / π): 0 for orthogonal gradients, then an even background τ.
 
     Without the background, clusters that hang together by nothing take eigenvectors for themselves.

@@ -75,23 +75,31 @@ def compute_cross_gram(
     """
     config = GramConfig() if config is None else config
     tokens, landmarks = np.asarray(tokens), np.asarray(landmarks)
-    question = GradientQuestion.of(model, documents, config, landmarks, scratch, optimizer_state)
+    return answer_cross(
+        GradientQuestion.of(model, documents, config, landmarks, scratch, optimizer_state), tokens, landmarks
+    )
+
+
+def answer_cross(
+    question: GradientQuestion, tokens: Int[np.ndarray, " token"], landmarks: Int[np.ndarray, " landmark"]
+) -> CrossGram:
+    """`compute_cross_gram` of a question that several sets of tokens have in common."""
+    config, device = question.config, question.model.device
     tables = [group for group in question.groups if group in TABLES]
     if tables:
         raise AnalysisError(
             f"parameter group {tables[0]!r} has products of all pairs only; leave it out to compare with landmarks."
         )
-    samples = Samples(documents, [tokens, landmarks], config.batch_tokens)
+    samples = Samples(question.documents, [tokens, landmarks], config.batch_tokens)
     forms = question.forms(samples)
     rows, columns = samples.sets
-    device, by_layer = model.device, config.by_layer
     if config.sketch is None:
-        settings = (len(samples), question.storage, question.accumulate, device, by_layer, forms)
+        settings = (len(samples), question.storage, question.accumulate, device, config.by_layer, forms)
         cross = CrossSums(rows, columns, *settings)
         question.answer(samples, cross, "cross")
         values = cross.values
     else:
-        sketches = SketchSums(len(samples), config.sketch, device, question.wide, by_layer, forms)
+        sketches = SketchSums(len(samples), config.sketch, device, question.wide, config.by_layer, forms)
         question.answer(samples, sketches, "sketches")
         values = {name: each[rows] @ each[columns].T for name, each in sketches.values.items()}
         values |= {f"{SQUARES}:{name}": each.square().sum(dim=1) for name, each in sketches.values.items()}

@@ -19,7 +19,7 @@ class Samples:
     A context ends before the predicted token: what comes later has no gradient. No batch holds tokens of two sets.
     """
 
-    def __init__(self, documents: Documents, sets: Sequence[Int[np.ndarray, " token"]], batch_tokens: int) -> None:
+    def __init__(self, documents: Documents, sets: Sequence[np.ndarray], batch_tokens: int) -> None:
         self.sets: list[slice] = []
         self.batches: list[slice] = []
         order, start = [], 0
