@@ -10,7 +10,7 @@ BEGIN, END = "<!-- tree: written by docs/tree.py -->\n```\n", "```\n<!-- end of 
 OTHERS = {
     "recipes/": "*.toml: one per published study and one per size of machine, the whole experiment on a screen",
     "benchmarks/": "ours against the floors and the peers, one file a question",
-    "examples/": "the Python interface, in four runnable files",
+    "examples/": "the Python interface, in five runnable files",
     "notebooks/": "three that run on what the demo leaves, with no download",
     "docs/": "one page a folder, the method with its formulas and sources, a dated log, failures too",
     "tests/": "mirrors src file for file; golden numbers of the original codes, oracles, kill and resume",

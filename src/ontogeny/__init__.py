@@ -20,8 +20,14 @@ if TYPE_CHECKING:
     from ontogeny.errors import OntogenyError as OntogenyError
     from ontogeny.evaluation.config import EvaluationConfig as EvaluationConfig
     from ontogeny.evaluation.evaluate import evaluate as evaluate
+    from ontogeny.interventions.steering.config import SteeringRequest as SteeringRequest
+    from ontogeny.interventions.steering.markdown import save_markdown as save_markdown
+    from ontogeny.interventions.steering.record import SteeringRecord as SteeringRecord
+    from ontogeny.interventions.steering.record import load_steering as load_steering
+    from ontogeny.interventions.steering.steerer import Steerer as Steerer
     from ontogeny.pipeline import open_run as open_run
     from ontogeny.pipeline import run_stages as run_stages
+    from ontogeny.pipeline.steering import open_steerer as open_steerer
     from ontogeny.recipe import Recipe as Recipe
     from ontogeny.recipe import load_recipe as load_recipe
     from ontogeny.results import Result as Result
@@ -68,6 +74,9 @@ _PUBLIC = {
     "SeriesConfig": "snapshots.config",
     "ShardedStore": "activations.sharded",
     "SnapshotSeries": "snapshots.series",
+    "Steerer": "interventions.steering.steerer",
+    "SteeringRecord": "interventions.steering.record",
+    "SteeringRequest": "interventions.steering.config",
     "TextSourceConfig": "tokens.config",
     "TrainingConfig": "training.config",
     "Workspace": "workspace",
@@ -82,12 +91,15 @@ _PUBLIC = {
     "load_dictionary": "dictionaries.crosscoder",
     "load_recipe": "recipe",
     "load_result": "results",
+    "load_steering": "interventions.steering.record",
     "open_corpus": "tokens.corpus",
     "open_run": "pipeline",
     "open_series": "snapshots.series",
+    "open_steerer": "pipeline.steering",
     "open_stream": "activations.sharded",
     "run_stages": "pipeline",
     "save_figures": "results.figures",
+    "save_markdown": "interventions.steering.markdown",
     "save_report": "results.report",
     "save_result": "results",
     "train": "training.trainer",

@@ -5,8 +5,9 @@ point), `d_model` (the model's width), `latent`.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 from ontogeny.errors import HookPointError
 
@@ -69,3 +70,13 @@ def source_names(sources: Sequence[Source]) -> list[str]:
     if len({source.hook_point for source in sources}) == 1:
         return [source.snapshot.label for source in sources]
     return [source.name for source in sources]
+
+
+class Playground(Protocol):
+    """Who holds models and answers what-if questions, for those who must not import torch: a server, say.
+
+    It runs in a worker and is handed in; requests and events are JSON's own types.
+    """
+
+    def iter_events(self, request: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        """Events as they come, `{"event": "token" | "text", …}`; closing the iterator stops the work."""

@@ -84,6 +84,15 @@ def test_encode_text(family: Path, tmp_path: Path) -> None:
     assert table.height == 9 and (table["value"] > 0).all()
 
 
+def test_steer(family: Path, tmp_path: Path) -> None:
+    config = og.CrosscoderConfig(n_latents=32, activation={"kind": "topk", "k": 3})
+    og.Crosscoder(config, ["step0", "step8"], d_model=16).save(tmp_path)
+    arguments = (str(family / "step*"), "resid_post.0", "step8", 4, 50.0, "the cat")
+    record = load_example("steer").steer(tmp_path, *arguments)
+    assert record.kinds == ["baseline", "steered", "control"]
+    assert all(each.mean >= 0 for each in record.divergences())
+
+
 def test_results_as_dataframes(tmp_path: Path) -> None:
     stream = og.MemoryStore.from_tensors(torch.randn(256, 2, 8), ["step0", "step1"])
     config = og.CrosscoderConfig(n_latents=16, activation={"kind": "topk", "k": 2})

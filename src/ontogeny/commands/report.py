@@ -36,7 +36,7 @@ def write_report(
     console.print(f"{file}: {len(chosen)} latents, {kinds}; {size}", highlight=False, markup=False, soft_wrap=True)
 
 
-def parse_latents(text: str | None) -> Sequence[int]:
+def parse_latents(text: str | None, option: str = "--latents") -> Sequence[int]:
     """`1,2,10-14` as numbers; ConfigError names what is none."""
     found: list[int] = []
     for part in (text or "").replace(" ", "").split(","):
@@ -44,6 +44,6 @@ def parse_latents(text: str | None) -> Sequence[int]:
         if span is None:
             if text is None:
                 continue
-            raise ConfigError(f"--latents {part!r}: give numbers and spans, for example 1,2,10-14.")
+            raise ConfigError(f"{option} {part!r}: give numbers and spans, for example 1,2,10-14.")
         found += range(int(span[1]), int(span[2] or span[1]) + 1)
     return found
