@@ -166,7 +166,9 @@ def test_the_sweep_meets_the_baselines_at_the_dictionarys_layer(inputs: Analysis
     for patch in ("base activation", "mean difference", "template tokens", "chat activation in base"):
         (swept,) = rows_of(result, "sweep", patch=patch, layer=0, group="all")
         (base,) = rows_of(result, "baselines", patch=patch, group="all")
-        assert swept["kl"] == base["kl"] and swept["kl_se"] == base["kl_se"]
+        assert all(swept[name] == base[name] for name in ("kl", "kl_se", "closed", "closed_patched"))
+    for row in rows_of(result, "sweep", patch="base activation"):
+        assert row["closed_patched"] == 0.0, "of base's activation at the same layer"
     # After the last block only the final norm and unembedding are chat's own.
     (last,) = rows_of(result, "sweep", patch="base activation", layer=1, group="all")
     hand = ByHand(inputs)

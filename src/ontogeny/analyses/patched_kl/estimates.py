@@ -14,26 +14,30 @@ from ontogeny.latents.clusters import ClusterSums, draw_weights, percentile_inte
 class Estimates:
     """Estimates of every patch in every group; documents are the clusters. NaN where missing.
 
-    `gap`, `patched`: places of the patches whose KL a closed share is quoted of: base by itself, and base's activation
-    run on in chat. A share of less than `min_gap` nats is missing.
+    `gap`: place of the patch whose KL a closed share is quoted of, base by itself. A share of less than `min_gap` nats
+    is missing.
     """
 
     sums: PatchedSums
     gap: int
-    patched: int
     min_gap: float
     draws: int
     seed: int
 
-    def mean(self, group: int, patch: int) -> dict[str, float]:
-        """n, documents, mean KL and cross-entropy with standard errors; what is closed of the gap and of the patch."""
+    def count(self, group: int) -> dict[str, float]:
+        """n: predictions; n_documents: documents with any."""
         size = self._size(group)
-        out: dict[str, float] = {"n": float(size.sum()), "n_documents": float(len(size))}
+        return {"n": float(size.sum()), "n_documents": float(len(size))}
+
+    def mean(self, group: int, patch: int, patched: int) -> dict[str, float]:
+        """Mean KL and cross-entropy with standard errors; what is closed of the gap, and of the KL of `patched`."""
+        size = self._size(group)
+        out = self.count(group)
         for name, table in (("kl", self.sums.kl), ("ce", self.sums.ce)):
             found = ClusterSums(self._of(table, group, patch), size)
             out |= {name: float(found.mean), f"{name}_se": float(found.se)}
         low, high = percentile_interval(self._closed_draws(group, patch, self.gap))
-        for name, against in (("closed", self.gap), ("closed_patched", self.patched)):
+        for name, against in (("closed", self.gap), ("closed_patched", patched)):
             share, error = self._closed(group, patch, against)
             out |= {name: share, f"{name}_se": error}
         missing = np.isnan(out["closed"])

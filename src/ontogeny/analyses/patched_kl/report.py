@@ -55,9 +55,8 @@ def make_result(inputs: AnalysisInputs, config: PatchedKLConfig) -> Result:
         "sweep": make_sweep(pair, {point: means[point] for point in sweep}, template),
     }
     sums = runner.measure([each.patch for part in described.values() for each in part], tokens)
-    names = [each.columns["patch"] for each in described["baselines"]]
-    places = {GAP: names.index(GAP), PATCHED: names.index(PATCHED)}
-    estimates = Estimates(sums, places[GAP], places[PATCHED], config.min_gap, config.draws, config.seed)
+    gap = next(place for place, each in enumerate(described["baselines"]) if each.patch.name == GAP)
+    estimates = Estimates(sums, gap, config.min_gap, config.draws, config.seed)
     made = _make_tables(described, estimates, tokens.groups)
     summary = _Summary(inputs, pair, sets, tokens, estimates, {table.name: table.rows() for table in made})
     return Result("patched_kl", made, VIEWS, summary.make())
@@ -74,20 +73,24 @@ def _sweep_points(inputs: AnalysisInputs, config: PatchedKLConfig) -> list[HookP
 def _make_tables(
     described: Mapping[str, Sequence[Described]], estimates: Estimates, groups: Sequence[str]
 ) -> tuple[Table, ...]:
-    first = {"baselines": 0, "sets": len(described["baselines"])}
-    first["sweep"] = first["sets"] + len(described["sets"])
     columns = {"baselines": tables.BASELINES, "sets": tables.SETS, "sweep": tables.SWEEP}
+    ends = np.cumsum([len(described[name]) for name in columns])
+    places = {name: range(end - len(described[name]), end) for name, end in zip(columns, ends.tolist(), strict=True)}
+    patched = {
+        each.patch.hook_point: place
+        for name in columns
+        for place, each in zip(places[name], described[name], strict=True)
+        if each.patch.name == PATCHED
+    }
     made = {
-        name: tables.make_table(name, kinds, tables.patch_rows(described[name], first[name], estimates, groups))
+        name: tables.make_table(
+            name, kinds, tables.patch_rows(described[name], places[name], patched, estimates, groups)
+        )
         for name, kinds in columns.items()
     }
-    contrasts = tables.contrast_rows(described["sets"], first["sets"], estimates, groups)
-    return (
-        made["baselines"],
-        made["sets"],
-        tables.make_table("contrasts", tables.CONTRASTS, contrasts),
-        made["sweep"],
-    )
+    contrasts = tables.contrast_rows(described["sets"], places["sets"], estimates, groups)
+    made["contrasts"] = tables.make_table("contrasts", tables.CONTRASTS, contrasts)
+    return tuple(made[name] for name in ("baselines", "sets", "contrasts", "sweep"))
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import pyarrow as pa
 from ontogeny.analyses.patched_kl.estimates import Estimates
 from ontogeny.analyses.patched_kl.patches import Described
 from ontogeny.results import Column, Table
+from ontogeny.types import HookPoint
 
 GROUP = (
     Column("group", "1", "which tokens are predicted"),
@@ -51,7 +52,11 @@ CONTRASTS = (
     Column("versus", "1", "what the best half is compared with: worst, or random (the mean of all seeds)"),
     Column("n_latents", "1", "latents in each half"),
     *GROUP,
-    Column("difference", "fraction", "what the best half closes of the gap more than that"),
+    Column(
+        "difference",
+        "fraction",
+        "what the best half closes more than that; what matters closes less in the form revert",
+    ),
     Column("difference_low", "fraction", "its 95 % interval, a bootstrap of documents"),
     Column("difference_high", "fraction", "its upper end"),
 )
@@ -68,41 +73,46 @@ _COUNTS = {"n", "n_documents", "n_latents", "seed", "layer"}
 
 
 def patch_rows(
-    described: Sequence[Described], first: int, estimates: Estimates, groups: Sequence[str]
+    described: Sequence[Described],
+    places: Sequence[int],
+    patched: Mapping[HookPoint, int],
+    estimates: Estimates,
+    groups: Sequence[str],
 ) -> Iterator[dict[str, Any]]:
-    """One row a patch and group; `first` is the place of the first patch among those measured."""
-    for place, each in enumerate(described):
-        for group, name in enumerate(groups):
+    """One row a group and patch; `places`: of the patches among those measured, `patched`: of base's activation."""
+    for group, name in enumerate(groups):
+        for place, each in zip(places, described, strict=True):
             yield {
                 **each.columns,
                 "formula": each.formula,
                 "hook_point": str(each.patch.hook_point),
                 "group": name,
-                **estimates.mean(group, first + place),
+                **estimates.mean(group, place, patched[each.patch.hook_point]),
             }
 
 
 def contrast_rows(
-    described: Sequence[Described], first: int, estimates: Estimates, groups: Sequence[str]
+    described: Sequence[Described], places: Sequence[int], estimates: Estimates, groups: Sequence[str]
 ) -> Iterator[dict[str, Any]]:
-    """One row a set, form, ranking, comparison and group: best against worst, and against the random halves."""
-    places: dict[tuple[Any, ...], list[int]] = {}
-    for place, each in enumerate(described):
+    """One row a group, set, form, ranking and comparison: best against worst, and against the random halves."""
+    halves: dict[tuple[Any, ...], list[int]] = {}
+    sizes: dict[int, Any] = {}
+    for place, each in zip(places, described, strict=True):
         found = each.columns
-        places.setdefault((found["set"], found["form"], found["half"], found["by"]), []).append(first + place)
-    for (name, form, half, by), (best, *_) in places.items():
-        if half != "best":
-            continue
-        others = {"worst": places[name, form, "worst", by], "random": places.get((name, form, "random", None), [])}
-        n_latents = described[best - first].columns["n_latents"]
-        for versus, against in others.items():
-            for group, group_name in enumerate(groups if against else ()):
-                known = estimates.mean(group, best)
-                yield {
-                    **{"set": name, "by": by, "form": form, "versus": versus, "n_latents": n_latents},
-                    **{"group": group_name, "n": known["n"], "n_documents": known["n_documents"]},
-                    **estimates.contrast(group, best, against),
-                }
+        halves.setdefault((found["set"], found["form"], found["half"], found["by"]), []).append(place)
+        sizes[place] = found["n_latents"]
+    for group, group_name in enumerate(groups):
+        for (name, form, half, by), (best, *_) in halves.items():
+            if half != "best":
+                continue
+            others = {"worst": halves[name, form, "worst", by], "random": halves.get((name, form, "random", None), [])}
+            for versus, against in others.items():
+                if against:
+                    yield {
+                        **{"set": name, "by": by, "form": form, "versus": versus, "n_latents": sizes[best]},
+                        **{"group": group_name, **estimates.count(group)},
+                        **estimates.contrast(group, best, against),
+                    }
 
 
 def make_table(name: str, columns: tuple[Column, ...], rows: Iterator[Mapping[str, Any]]) -> Table:
