@@ -34,9 +34,13 @@ QUESTIONS = {
     "memory": Question("growth of resident memory in training against what it may take", answer_by("memory")),
     "one_pass": Question("statistics, scaling, evolution and examples against encoding", answer_by("one_pass")),
     "scaling": Question("latent scaling in one pass against the published algorithm", answer_by("scaling")),
+    "losses": Question("losses of all predicted tokens against the bare forward", answer_by("losses")),
     "gram": Question("products of per-token gradients against the published algorithm", answer_by("gram")),
     "truth": Question(
         "what the whole chain finds of a planted language, of two seeds (some 12 minutes)", answer_by("truth")
+    ),
+    "quanta_truth": Question(
+        "clusters of gradients against planted parities and rules (some 8 minutes)", answer_by("quanta_truth")
     ),
     "reads": Question("shuffled reads of a store against sequential ones", answer_by("reads")),
 }
