@@ -71,7 +71,7 @@ class Annotation:
         """The page and the sheet of some latents, and where they are."""
         behaviour = check_behaviour(self.reader, choice.behaviour)
         latents = self._choose(behaviour, choice)
-        folder = folder or Path(f"annotations-{self.id}")
+        folder = _check_folder(folder or Path(f"annotations-{self.id}"))
         page, sheet = (folder / f"{_file_name(behaviour)}.{ending}" for ending in ("html", "csv"))
         save_report(self.gathering, page, latents)
         write_rows(self._rows(behaviour, latents), sheet)
@@ -80,6 +80,7 @@ class Annotation:
 
     def read(self, file: Path, author: str | None, folder: Path | None) -> None:
         """Keep what a filled sheet says; the annotation table of its latents, printed and as CSV and LaTeX."""
+        folder = _check_folder(folder or file.parent)
         filled = read_sheet(file, self.id, list_behaviours(self.reader), self.n_latents, author or _user())
         with open_notes(self.workspace, self.url) as store:
             saved = store.save(filled.notes)
@@ -90,7 +91,7 @@ class Annotation:
             rows = make_table(self._rows(behaviour, latents), self._notes(behaviour, latents))
             print_rows(behaviour, [{name: row[name] for name in PRINTED} for row in rows], self.console)
             print_rows("Judged", _judgements(rows), self.console)
-            stem = (folder or file.parent) / f"{_file_name(behaviour)}-table"
+            stem = folder / f"{_file_name(behaviour)}-table"
             write_rows(rows, stem.with_name(f"{stem.name}.csv"))
             write_latex(rows, stem.with_name(f"{stem.name}.tex"))
             self._say(f"{stem}.csv, .tex: {len(rows)} latents")
@@ -140,6 +141,12 @@ def _judgements(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
             }
         )
     return found
+
+
+def _check_folder(folder: Path) -> Path:
+    if folder.exists() and not folder.is_dir():
+        raise AnnotationError(f"--dest {folder} is a file; name a folder.")
+    return folder
 
 
 def _file_name(behaviour: str) -> str:

@@ -16,7 +16,7 @@ from ontogeny.results.annotations import Note
 from ontogeny.results.axes import INTERVAL
 from ontogeny.results.reader import LATENT, ResultReader
 from ontogeny.results.style import round_number
-from ontogeny.workspace import write_bytes
+from ontogeny.workspace import disk_errors
 
 TO_FILL = ("description", "languages", "interpretable", "monosemantic", "notes", "tags")
 """The empty columns. The published table has the first two."""
@@ -164,11 +164,12 @@ def _filled(note: Note | None) -> dict[str, str]:
 def write_rows(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     """A CSV file, UTF-8 with a mark that spreadsheets know it by; missing values are empty."""
     assert rows, "rows of no latent"
-    text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\r\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_bytes(path, text.getvalue().encode("utf-8-sig"))
+    with disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("w", encoding="utf-8-sig", newline="") as file:
+            writer = csv.DictWriter(file, fieldnames=list(rows[0]))
+            writer.writeheader()
+            writer.writerows(rows)
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,12 @@ from ontogeny.results.annotations import Note
 from ontogeny.results.reader import LATENT
 from ontogeny.results.style import escape_controls
 from ontogeny.results.table_files import escape_latex
-from ontogeny.workspace import write_bytes
+from ontogeny.workspace import disk_errors
 
 NO_GROUP = "no significant effect"
 RELIE = "relie "
+MOST_PUBLISHED = 3
+"""Snapshots that the published thresholds tell apart: with more, nearly all latents are "Other"."""
 SHOWN = ("relie", LATENT, "description", "languages", "interpretable", "monosemantic")
 """The columns of the LaTeX table; of the last four those in which something is written."""
 
@@ -19,13 +21,14 @@ SHOWN = ("relie", LATENT, "description", "languages", "interpretable", "monosema
 def make_table(sheet: Sequence[Mapping[str, Any]], notes: Mapping[int, Note]) -> list[dict[str, Any]]:
     """Rows of one behaviour's sheet with their notes; `relie` has the share of every snapshot, in order, as text.
 
-    Groups are the published thresholds of RelIE; they come in the order of the snapshots in which their effects lie,
-    and in a group those with most of it in the first snapshot.
+    Groups are the published thresholds of RelIE, with more snapshots than they were made for the classes. They come in
+    the order of the snapshots in which their effects lie, and in a group those with most of it in the first snapshot.
     """
     shares = {row[LATENT]: [float(row[name] or 0) for name in row if name.startswith(RELIE)] for row in sheet}
     groups: dict[str, list[Mapping[str, Any]]] = {}
     for row in sheet:
-        groups.setdefault(row["published_class"] or NO_GROUP, []).append(row)
+        kind = row["published_class"] if len(shares[row[LATENT]]) <= MOST_PUBLISHED else row["class"]
+        groups.setdefault(kind or NO_GROUP, []).append(row)
     centres = {name: _centre([shares[row[LATENT]] for row in rows]) for name, rows in groups.items()}
     return [
         _row(name, row, notes.get(row[LATENT]), shares[row[LATENT]])
@@ -77,7 +80,9 @@ def write_latex(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
         # In braces: \\ would take a [ that follows it for a length.
         lines.append(" & ".join(f"{{{_text(row[name])}}}" for name in names) + r" \\")
     lines += [r"\bottomrule", r"\end{tabular}", ""]
-    write_bytes(path, "\n".join(lines).encode())
+    with disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("\n".join(lines), encoding="utf-8")
 
 
 def _text(value: Any) -> str:
