@@ -26,56 +26,55 @@ import torch
 
 from benchmarks.timing import Line
 from benchmarks.truth_baselines import Contender, components, crosscoder, neurons, snapshot_saes
+from benchmarks.truth_courses import FATES, Courses, by_own_strength, by_prediction
 from benchmarks.truth_setting import Setting, open_setting, read_probes
 from benchmarks.truth_table import format_answers, make_lines
-from ontogeny.analyses.rules.judgement import Matches, judge_rules
+from benchmarks.truth_text import HeldOutText, open_text
+from ontogeny.analyses.rules.judgement import Judgement, Matches, judge_rules
 from ontogeny.analyses.rules.scores import MATCH, ceil_to_grid, score_classes, score_times
 from ontogeny.dictionaries.crosscoder import Crosscoder, load_dictionary
-from ontogeny.latents.trajectories import CLASSES, Lives, compute_lives
-from ontogeny.pipeline import Run, harvest, open_run
+from ontogeny.pipeline import harvest, open_run
 from ontogeny.pipeline import train as train_stage
 from ontogeny.tokens.rules.plan import Fate
 from ontogeny.workspace import Workspace, read_json, write_json
 
 SEEDS = (1, 2)
 FAIR_MATCH = 0.5
-FATES = (Fate.PERSISTS, Fate.EMERGES, Fate.VANISHES, Fate.REPURPOSED)
 
 
-def train_crosscoder(setting: Setting, hook_point: str, shuffled: bool) -> tuple[Run, Crosscoder]:
+def train_crosscoder(setting: Setting, hook_point: str, shuffled: bool) -> Crosscoder:
     """The crosscoder over all snapshots at one hook point, by the pipeline."""
     assert setting.recipe.training is not None
     training = setting.recipe.training.model_copy(update={"shuffle_snapshots": shuffled})
     update = {"reads": (hook_point,), "training": training, "name": f"{setting.recipe.name} {hook_point}"}
     run = open_run(setting.recipe.model_copy(update=update), setting.workspace)
-    return run, load_dictionary(train_stage(run).path)
+    return load_dictionary(train_stage(run).path)
 
 
-def gather(setting: Setting, folder: Path) -> dict[str, list[Contender]]:
+def gather(setting: Setting, text: HeldOutText, folder: Path) -> dict[str, list[Contender]]:
     """All contenders: for each hook point a crosscoder, its shuffled control, components and SAEs; and the neurons."""
     activations, structure, training = setting.recipe.activations, setting.recipe.dictionary, setting.recipe.training
     assert activations is not None and structure is not None and training is not None
-    hook_points = activations.hook_points
     half_as_long = training.model_copy(update={"steps": training.total_steps // 2})
-    x = read_probes(setting, hook_points)
-    everywhere = tuple(range(len(setting.series)))
+    x, sources = read_probes(setting, activations.hook_points), text.harvested.sources
     contenders: dict[str, list[Contender]] = {"crosscoder": [], "crosscoder, shuffled snapshots": []}
-    for shuffled, name in enumerate(contenders):
-        for hook_point in hook_points:
-            run, dictionary = train_crosscoder(setting, hook_point, bool(shuffled))
-            contenders[name].append(crosscoder(dictionary, x[hook_point]))
-    parts: dict[str, list[Contender]] = {"SAE per snapshot": [], "principal components": []}
-    batches = [batch.x.float() for batch in harvest(run).training.iter_batches(1024, epochs=1)]
-    for number, hook_point in enumerate(hook_points):
-        chosen = [place for place, source in enumerate(harvest(run).sources) if str(source.hook_point) == hook_point]
+    contenders |= {"SAE per snapshot": [], "principal components": []}
+    batches = [batch.x.float() for batch in text.harvested.training.iter_batches(1024, epochs=1)]
+    for number, hook_point in enumerate(activations.hook_points):
+        held = text.read(hook_point)
+        for shuffled, name in enumerate(("crosscoder", "crosscoder, shuffled snapshots")):
+            dictionary = train_crosscoder(setting, hook_point, bool(shuffled))
+            contenders[name].append(crosscoder(dictionary, x[hook_point], held))
+        chosen = [place for place, source in enumerate(sources) if str(source.hook_point) == hook_point]
         train_x = torch.cat([batch[:, chosen] for batch in batches])
         n_latents = structure.latents_for(train_x.shape[2])
-        parts["principal components"].append(components(train_x[:30_000], x[hook_point], n_latents))
-        parts["SAE per snapshot"] += snapshot_saes(
-            train_x, x[hook_point], everywhere[1::2], structure, half_as_long, folder / str(number)
+        contenders["principal components"].append(components(train_x[:30_000], x[hook_point], held, n_latents))
+        every_other = range(len(setting.series))[1::2]
+        contenders["SAE per snapshot"] += snapshot_saes(
+            train_x, x[hook_point], held, every_other, structure, half_as_long, folder / str(number)
         )
-    single = neurons(setting.series, np.asarray(setting.probes.corpus.tokens), *setting.cells)
-    return {**contenders, **parts, "best neuron": single}
+    probes = (np.asarray(setting.probes.corpus.tokens), *setting.cells)
+    return {**contenders, "best neuron": neurons(setting.series, probes, text.cells)}
 
 
 @dataclass(frozen=True)
@@ -86,27 +85,41 @@ class Scored:
     rules: list[dict[str, Any]]
 
 
-def score(setting: Setting, contenders: Sequence[Contender]) -> Scored:
+def score(setting: Setting, text: HeldOutText, contenders: Sequence[Contender]) -> Scored:
     """Match, date and judge the units of several dictionaries together."""
-    plan, learned, time = setting.stages[0].plan, setting.learned, setting.time
-    known = ~np.isnan(learned)
+    plan, known = setting.stages[0].plan, ~np.isnan(setting.learned)
     matches = Matches.join([Matches.of(c.units, setting.targets, len(plan), setting.half) for c in contenders])
-    lives = [compute_lives(each.strength, time[list(each.places)]) for each in contenders]
-    inside, rise = (np.concatenate(each) for each in zip(*((life.onset > 0, life.half_rise) for life in lives)))
-    fates = [fate for each, life in zip(contenders, lives, strict=True) for fate in read_fates(each, life)]
-    judged = judge_rules(matches, setting.rival, inside, known & ~np.isnan(matches.chosen).all(axis=1))
+    courses = Courses.join([by_prediction(setting, text.predict(each.fires)) for each in contenders])
+    own = Courses.join([by_own_strength(setting, each) for each in contenders])
+    judged = judge_rules(matches, setting.rival, courses.inside, known & ~np.isnan(matches.chosen).all(axis=1))
     with np.errstate(invalid="ignore"):
         found = known & (judged.mcc >= MATCH)
-    said = np.where(found, 2 ** rise[judged.unit] - 1, np.nan)
-    times, together = score_times(said, learned), score_times(date_by_all(matches, rise, found), learned)
     never, noise = (np.array([each.fate == fate for each in plan]) for fate in (Fate.NEVER, Fate.NOISE))
-    truth = setting.fates()
-    chosen = np.flatnonzero(found)
-    f1 = score_classes([fates[judged.unit[rule]] for rule in chosen], [truth[rule] for rule in chosen])
     measures = {
         "recall": _mean(found[known]),
         "recall beyond one token": _mean((found & (judged.mcc > setting.rival))[known]),
         "mean mcc": _mean(judged.mcc[known]),
+        **score_courses(setting, matches, judged, found, courses),
+        "claims on learned rules": float(judged.claimed[known].sum()),
+        "claims on never-trained rules": float(judged.claimed[never].sum()),
+        "claims on noise": float(judged.claimed[noise].sum()),
+        "claims on rules not learned": float(judged.claimed[~known & ~never & ~noise].sum()),
+    }
+    measures |= {f"{key}, by own strength": value for key, value in
+                 score_courses(setting, matches, judged, found, own).items()}  # fmt: skip
+    return Scored(measures, describe_rules(setting, judged, courses))
+
+
+def score_courses(
+    setting: Setting, matches: Matches, judged: Judgement, found: np.ndarray, courses: Courses
+) -> dict[str, float]:
+    """Times and fates of the found rules as courses tell them."""
+    said = np.where(found, 2 ** courses.half_rise[judged.unit] - 1, np.nan)
+    times = score_times(said, setting.learned)
+    together = score_times(date_by_all(matches, courses.half_rise, found), setting.learned)
+    chosen, truth = np.flatnonzero(found), setting.fates()
+    f1 = score_classes([courses.fate[judged.unit[rule]] for rule in chosen], [truth[rule] for rule in chosen])
+    return {
         "spearman": times.spearman,
         "spearman p": times.p,
         "error in octaves": times.error,
@@ -114,26 +127,26 @@ def score(setting: Setting, contenders: Sequence[Contender]) -> Scored:
         "rules dated": times.n,
         "spearman, by all its units": together.spearman,
         "error in octaves, by all its units": together.error,
-        "claims on learned rules": float(judged.claimed[known].sum()),
-        "claims on never-trained rules": float(judged.claimed[never].sum()),
-        "claims on noise": float(judged.claimed[noise].sum()),
-        "claims on rules not learned": float(judged.claimed[~known & ~never & ~noise].sum()),
         **{f"F1 {fate}": f1.get(str(fate), float("nan")) for fate in FATES},
     }
-    rows = [
+
+
+def describe_rules(setting: Setting, judged: Judgement, courses: Courses) -> list[dict[str, Any]]:
+    """What is said of every rule."""
+    plan, truth, learned = setting.stages[0].plan, setting.fates(), setting.learned
+    return [
         {
             "rule": plan[rule].name,
             "fate": truth[rule],
-            "found fate": fates[judged.unit[rule]] if judged.unit[rule] >= 0 else None,
+            "found fate": courses.fate[judged.unit[rule]] if judged.unit[rule] >= 0 else None,
             "mcc": float(judged.mcc[rule]),
             "one token": float(setting.rival[rule]),
             "learned": float(learned[rule]),
-            "found": float(2 ** rise[judged.unit[rule]] - 1),
+            "found": float(2 ** courses.half_rise[judged.unit[rule]] - 1),
             "claimed": bool(judged.claimed[rule]),
         }
         for rule in range(len(plan))
     ]
-    return Scored(measures, rows)
 
 
 def date_by_all(matches: Matches, rise: np.ndarray, found: np.ndarray) -> np.ndarray:
@@ -152,14 +165,6 @@ def _mean(values: np.ndarray) -> float:
     return float(values.mean()) if len(values) else float("nan")
 
 
-def read_fates(contender: Contender, lives: Lives) -> list[str]:
-    """What a unit's life says of its rule: late-specific -> emerges; gone before the end -> vanishes; its direction
-    turns after its onset -> re-purposed; else it persists."""
-    turns = np.full(len(lives.onset), -1) if contender.turns is None else contender.turns
-    held = [lives.kind == CLASSES.index("late-specific"), lives.vanish >= 0, turns > np.maximum(lives.onset, 0)]
-    return [str(fate) for fate in np.select(held, [FATES[1], FATES[2], FATES[3]], FATES[0])]
-
-
 def ceiling(setting: Setting) -> dict[str, float]:
     """What one who knows the truth could reach on this grid of snapshots, over all learned rules."""
     grid = np.array(setting.series.steps, dtype=np.float64)
@@ -170,8 +175,10 @@ def ceiling(setting: Setting) -> dict[str, float]:
 def answer(seed: int, workspace: Path, quick: bool) -> dict[str, Any]:
     """Everything of one seed, as it is written to JSON."""
     setting = open_setting(seed, Workspace(workspace), quick)
+    harvested = harvest(open_run(setting.recipe, setting.workspace))
     with tempfile.TemporaryDirectory() as folder:
-        scored = {name: score(setting, each) for name, each in gather(setting, Path(folder)).items()}
+        text = open_text(setting, harvested, Path(folder))
+        scored = {name: score(setting, text, each) for name, each in gather(setting, text, Path(folder)).items()}
     found = {
         "seed": seed,
         "learned": int((~np.isnan(setting.learned)).sum()),

@@ -13,6 +13,7 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
+from benchmarks.truth_text import strongest
 from ontogeny.activations.memory import MemoryStore
 from ontogeny.analyses.rules.matching import Units
 from ontogeny.dictionaries.config import CrosscoderConfig
@@ -32,21 +33,25 @@ TURNING_LEVEL = 0.05
 class Contender:
     """Units, and the strength [unit snapshot] of each at the snapshots `places` of the series.
 
-    `turns` [unit]: the place among these at which its direction clearly turns, -1 where it does not or has none.
+    `units` are matched with rules on the probes; `fires`: where the same units fire in the held-out text. `turns`
+    [unit]: the place among these at which its direction clearly turns, -1 where it does not or has none.
     """
 
     units: Units
+    fires: Units
     strength: np.ndarray
     places: tuple[int, ...]
     turns: np.ndarray | None = None
 
 
-def crosscoder(dictionary: Crosscoder, x: Tensor) -> Contender:
+def crosscoder(dictionary: Crosscoder, x: Tensor, text: Tensor) -> Contender:
     """A crosscoder's latents; strength: decoder norms, in normalised space. Turns: as the analysis `evolution` has."""
     norms = dictionary.decoder_norms().detach().numpy().astype(np.float64)
     turning = compute_turning_points(compute_cosines(dictionary.W_dec), norms, x.shape[2])
     turns = np.where(adjust_p(turning.p_value) <= TURNING_LEVEL, turning.place, -1)
-    return Contender(code_units(dictionary, x), norms, tuple(range(norms.shape[1])), turns)
+    return Contender(
+        code_units(dictionary, x), code_units(dictionary, text), norms, tuple(range(norms.shape[1])), turns
+    )
 
 
 def code_units(dictionary: Crosscoder, x: Tensor) -> Units:
@@ -57,25 +62,34 @@ def code_units(dictionary: Crosscoder, x: Tensor) -> Units:
     return Units(*pairs, n_units=codes.n_latents, n_tokens=codes.n_tokens)
 
 
-def neurons(series: SnapshotSeries, tokens: np.ndarray, row: np.ndarray, column: np.ndarray) -> list[Contender]:
-    """All MLP neurons of the last snapshot and of the middle one; strength: standard deviation over the tokens."""
+Cells = tuple[np.ndarray, np.ndarray, np.ndarray]
+"""Token ids [row position], and the row and position of each token looked at."""
+
+
+def neurons(series: SnapshotSeries, probes: Cells, text: Cells) -> list[Contender]:
+    """All MLP neurons of the last snapshot and of the middle one; strength: standard deviation over the probes."""
     places = tuple(range(len(series)))
-    values: dict[int, np.ndarray] = {}
-    spread = []
+    spread, values = [], {}
     for place in places:
         module = series.open(place).module
-        names = {name: name for name, _ in module.named_modules() if name.endswith("mlp.act")}
-        with torch.no_grad():
-            read = HookedModel.wrap(module, names).read(torch.from_numpy(tokens.astype(np.int64)), list(names))
-        here = torch.cat([read[name][row, column] for name in names], dim=1).numpy()
+        here = _read_neurons(module, probes)
         spread.append(here.std(axis=0))
         if place in (len(series) // 2, len(series) - 1):
-            values[place] = here
+            values[place] = (Units.from_dense(here), strongest(_read_neurons(module, text)))
     strength = np.stack(spread, axis=1)
-    return [Contender(Units.from_dense(each), strength, places) for each in values.values()]
+    return [Contender(*both, strength, places) for both in values.values()]
 
 
-def components(train_x: Tensor, x: Tensor, n_components: int) -> Contender:
+def _read_neurons(module: torch.nn.Module, cells: Cells) -> np.ndarray:
+    """Values [token neuron] of all MLP neurons."""
+    tokens, row, column = cells
+    names = {name: name for name, _ in module.named_modules() if name.endswith("mlp.act")}
+    with torch.no_grad():
+        read = HookedModel.wrap(module, names).read(torch.from_numpy(tokens.astype(np.int64)), list(names))
+    return torch.cat([read[name][row, column] for name in names], dim=1).numpy()
+
+
+def components(train_x: Tensor, x: Tensor, text: Tensor, n_components: int) -> Contender:
     """Principal components over the concatenated sources, each source at unit mean norm.
 
     Strength: the norm of the part of a component's loadings that lies in a source, as a decoder norm is.
@@ -85,13 +99,20 @@ def components(train_x: Tensor, x: Tensor, n_components: int) -> Contender:
     centre = flat.mean(dim=0)
     _, vectors = torch.linalg.eigh(torch.cov((flat - centre).T))
     loadings = vectors.flip(1)[:, :n_components]
-    values = ((x / scale).flatten(1) - centre) @ loadings
+    values, fires = (((each / scale).flatten(1) - centre) @ loadings for each in (x, text))
     strength = loadings.T.reshape(loadings.shape[1], *train_x.shape[1:]).norm(dim=2)
-    return Contender(Units.from_dense(values.numpy()), strength.numpy(), tuple(range(train_x.shape[1])))
+    units = Units.from_dense(values.numpy()), strongest(fires.numpy())
+    return Contender(*units, strength.numpy(), tuple(range(train_x.shape[1])))
 
 
 def snapshot_saes(
-    train_x: Tensor, x: Tensor, places: Sequence[int], config: CrosscoderConfig, training: TrainingConfig, folder: Path
+    train_x: Tensor,
+    x: Tensor,
+    text: Tensor,
+    places: Sequence[int],
+    config: CrosscoderConfig,
+    training: TrainingConfig,
+    folder: Path,
 ) -> list[Contender]:
     """One SAE a snapshot, with the crosscoder's own settings.
 
@@ -113,6 +134,7 @@ def snapshot_saes(
     return [
         Contender(
             code_units(dictionary, x[:, place : place + 1]),
+            code_units(dictionary, text[:, place : place + 1]),
             torch.stack([(mine @ other.T).amax(dim=1).clamp(min=0) for other in unit], dim=1).numpy(),
             tuple(places),
         )

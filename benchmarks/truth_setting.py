@@ -61,12 +61,17 @@ class Setting:
         return compute_time_axis(self.series.steps, [None] * len(self.series)).log
 
     def fates(self) -> list[str]:
-        """What became of each rule: its plan, as far as the models followed it (some keep a rule that vanished)."""
-        found = []
+        """What became of each rule: its plan, as far as the models followed it.
+
+        Some keep a rule that vanished; some learn one that was always there only after the change of the world.
+        """
+        found, learned = [], self.learned
+        changed = self.stages[0].config.changes.steps[0]
         for number, plan in enumerate(self.stages[0].plan):
             lost = [step for v, step in zip(self.truth.versions, self.truth.lost, strict=True) if v.rule == number]
             kept = plan.fate == Fate.VANISHES and np.isnan(lost[0])
-            found.append(str(Fate.PERSISTS if kept else plan.fate))
+            late = plan.fate == Fate.PERSISTS and learned[number] > changed
+            found.append(str(Fate.PERSISTS if kept else Fate.EMERGES if late else plan.fate))
         return found
 
 

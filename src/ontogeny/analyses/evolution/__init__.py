@@ -31,7 +31,7 @@ def run(inputs: AnalysisInputs, config: EvolutionConfig) -> Result:
 EVOLUTION = Analysis(
     "evolution",
     EvolutionConfig,
-    frozenset({"dictionary", "held_out"}),
+    frozenset({"dictionary", "held_out", "series", "codes"}),
     run,
     ride=ride,
     refers=lambda config: config.seeds,

@@ -55,7 +55,7 @@ def make_rider(dictionary: Crosscoder, config: EvolutionConfig) -> Accumulator:
 
     The scaling needs no standard errors here, so documents go into the fewest blocks.
     """
-    if config.strength == "norm":
+    if config.strength != "scaling":
         return ActivityAccumulator(dictionary.n_latents)
     return ScalingAccumulator(dictionary, Probes.at_peak(dictionary), n_blocks=1)
 

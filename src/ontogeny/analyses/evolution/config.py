@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from ontogeny.config import Config
+from ontogeny.config import Added, Config
 from ontogeny.latents.trajectories import LifeThresholds
 
 Share = Annotated[float, Field(gt=0, le=1)]
@@ -14,8 +14,11 @@ Count = Annotated[int, Field(ge=1)]
 class EvolutionConfig(Config):
     """When latents appear, peak, turn and vanish along the series."""
 
-    strength: Literal["norm", "scaling"] = "norm"
-    """What lives are read off: the decoder norm, or how much of the latent each snapshot holds (latent scaling)."""
+    strength: Literal["norm", "scaling", "prediction"] = "norm"
+    """What lives are read off: the decoder norm, how much of the latent each snapshot holds (latent scaling), or how
+    well each snapshot predicts what follows where the latent fires."""
+    sure: Annotated[float, Field(ge=0), Added] = 2.0
+    """Standard errors by which a snapshot must predict better than the bigram, lest its strength be 0 (prediction)."""
     thresholds: LifeThresholds = LifeThresholds()
     """What counts as live, as staying, as early and as late."""
     min_active: Count = 10

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from ontogeny.analyses.contract import AnalysisInputs
-from ontogeny.analyses.evolution.activity import compute_strength
 from ontogeny.analyses.evolution.config import EvolutionConfig
 from ontogeny.analyses.evolution.population import population_tables
 from ontogeny.analyses.evolution.seeds import compute_spread, match_seed
 from ontogeny.analyses.evolution.series import SeriesEvolution, compute_series, plan_series
+from ontogeny.analyses.evolution.strength import measure_strength
 from ontogeny.analyses.evolution.tables import Followed, direction_table, latent_table, trajectory_table
 from ontogeny.latents.directions import least_turning_p, random_cosine_bound
 from ontogeny.latents.trajectories import CLASSES
@@ -22,11 +22,11 @@ from ontogeny.results import Result, View
 def make_result(inputs: AnalysisInputs, config: EvolutionConfig) -> Result:
     """Follow the latents along every hook point's series."""
     dictionary = inputs.dictionary
-    strength, n_active = compute_strength(dictionary, inputs.accumulated)
+    strength = measure_strength(inputs, config)
     matches = [match_seed(dictionary, inputs.others[name], name, config) for name in config.seeds]
     series = []
     for plan in plan_series(inputs.sources):
-        evolution = compute_series(dictionary, plan, strength, n_active, config)
+        evolution = compute_series(dictionary, plan, strength, config)
         spread = compute_spread(evolution, matches, plan, config) if matches else None
         series.append(Followed(evolution, spread))
     tables = (
@@ -181,9 +181,14 @@ def _strength_sentence(config: EvolutionConfig) -> str:
             "Lives are read off latent scaling: what each snapshot's own activations hold of the latent along its "
             "decoder there."
         )
+    if config.strength == "prediction":
+        return (
+            "Lives are read off what each snapshot predicts, beyond the bigram, where the latent fires: when the model "
+            "can do what is done there, whatever the decoders say."
+        )
     return (
         "Lives are read off decoder norms: what the dictionary gives a latent in a snapshot, untested; "
-        'strength = "scaling" asks the snapshots themselves.'
+        'strength = "scaling" or "prediction" asks the snapshots themselves.'
     )
 
 

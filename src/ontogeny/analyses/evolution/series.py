@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from ontogeny.analyses.evolution.config import EvolutionConfig
+from ontogeny.analyses.evolution.strength import Strength
 from ontogeny.dictionaries.crosscoder import Crosscoder
 from ontogeny.errors import AnalysisError
 from ontogeny.latents.directions import (
@@ -60,7 +61,7 @@ class SimilarityOfSources:
 
 @dataclass(frozen=True)
 class SeriesEvolution:
-    """The latents along one series. `norms` are decoder norms whatever lives are read off.
+    """The latents along one series. `norms` are decoder norms whatever lives are read off: `strength`, of its sources.
 
     `alive`: fires on enough tokens; the others have no life (class never), and no direction or dimension is reported.
     Tables over latents and sources are float32: a million latents in 32 sources take 128 MB each.
@@ -68,7 +69,7 @@ class SeriesEvolution:
     """
 
     plan: SeriesPlan
-    n_active: Int[np.ndarray, " latent"]
+    strength: Strength
     alive: Bool[np.ndarray, " latent"]
     norms: Float[np.ndarray, "latent source"]
     lives: Lives
@@ -81,6 +82,19 @@ class SeriesEvolution:
     dimensionality: Float[np.ndarray, "latent source"]
     random_dimensionality: Float[np.ndarray, " source"]
     d_model: int
+
+    @property
+    def n_active(self) -> Int[np.ndarray, " latent"]:
+        """Held-out tokens that each latent fires on."""
+        return self.strength.n_active
+
+    @property
+    def least_kept(self) -> Float[np.ndarray, " latent"]:
+        """The least of what is kept over the sources that a latent lives in; NaN where that is not known."""
+        if self.strength.kept is None:
+            return np.full(len(self.norms), np.nan)
+        least = np.where(self.lives.live, self.strength.kept, np.inf).min(axis=1)
+        return np.where(np.isfinite(least), least, np.nan)
 
     @property
     def rotation(self) -> Float[np.ndarray, "latent interval"]:
@@ -108,14 +122,14 @@ def plan_series(sources: Sequence[Source]) -> list[SeriesPlan]:
 def compute_series(
     dictionary: Crosscoder,
     plan: SeriesPlan,
-    strength: Float[np.ndarray, "latent source"],
-    n_active: Int[np.ndarray, " latent"],
+    strength: Strength,
     config: EvolutionConfig,
 ) -> SeriesEvolution:
     """Lives, directions and dimensionality along one series; `strength` is of all the dictionary's sources."""
-    alive = n_active >= config.min_active
+    strength = strength.take(plan.places)
+    alive = strength.n_active >= config.min_active
     norms = dictionary.decoder_norms().detach().float().cpu().numpy()[:, plan.places]
-    lives = compute_lives(np.where(alive[:, None], strength[:, plan.places], 0.0), plan.axis.log, config.thresholds)
+    lives = compute_lives(np.where(alive[:, None], strength.value, 0.0), plan.axis.log, config.thresholds)
     neighbours, lasts, turns, sums = [], [], [], np.zeros((3, len(plan), len(plan)))
     for block, cosines in iter_cosines(dictionary, plan):
         turning = compute_turning_points(cosines, norms[block], dictionary.d_out, config.permutations, config.seed)
@@ -129,7 +143,7 @@ def compute_series(
     dimensionality, random = _dimensionality(dictionary, plan, norms, alive)
     return SeriesEvolution(
         plan=plan,
-        n_active=n_active,
+        strength=strength,
         alive=alive,
         norms=norms,
         lives=lives,

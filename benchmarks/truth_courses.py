@@ -1,0 +1,57 @@
+"""What the life of a unit says of its rule: since when it is there, and what became of it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from benchmarks.truth_baselines import Contender
+from benchmarks.truth_setting import Setting
+from ontogeny.latents.predictions import Predictions
+from ontogeny.latents.trajectories import CLASSES, Lives, compute_lives
+from ontogeny.tokens.rules.plan import Fate
+
+FATES = (Fate.PERSISTS, Fate.EMERGES, Fate.VANISHES, Fate.REPURPOSED)
+SURE = 2.0
+"""Standard errors by which a snapshot must predict better than the bigram: the default of `analyses.evolution.sure`."""
+KEPT = 0.5
+"""A unit is re-purposed if less than this share of what was predicted where it fires is predicted at the end."""
+
+
+@dataclass(frozen=True)
+class Courses:
+    """Of every unit: when it half-rises (octaves, NaN: never), whether its onset lies inside the series, its fate."""
+
+    half_rise: np.ndarray
+    inside: np.ndarray
+    fate: list[str]
+
+    @classmethod
+    def join(cls, parts: "Sequence[Courses]") -> "Courses":
+        """The units of several dictionaries side by side."""
+        return cls(
+            np.concatenate([part.half_rise for part in parts]),
+            np.concatenate([part.inside for part in parts]),
+            [fate for part in parts for fate in part.fate],
+        )
+
+
+def by_prediction(setting: Setting, predictions: Predictions) -> Courses:
+    """Lives read off what the snapshots predict where a unit fires; re-purposed: little of that is kept."""
+    lives = compute_lives(predictions.certain(SURE), setting.time)
+    kept = np.where(lives.live, np.nan_to_num(predictions.kept, nan=1.0), 1.0).min(axis=1)
+    return _read_courses(lives, kept < KEPT)
+
+
+def by_own_strength(setting: Setting, contender: Contender) -> Courses:
+    """Lives read off the contender's own strengths; re-purposed: its direction turns after its onset."""
+    lives = compute_lives(contender.strength, setting.time[list(contender.places)])
+    turns = np.full(len(lives.onset), -1) if contender.turns is None else contender.turns
+    return _read_courses(lives, turns > np.maximum(lives.onset, 0))
+
+
+def _read_courses(lives: Lives, changed: np.ndarray) -> Courses:
+    """Late-specific -> emerges; gone before the end -> vanishes; changed -> re-purposed; else persists, if it lives."""
+    held = [lives.onset < 0, lives.kind == CLASSES.index("late-specific"), lives.vanish >= 0, changed]
+    fates = np.select(held, ["no life", FATES[1], FATES[2], FATES[3]], FATES[0])
+    return Courses(lives.half_rise, lives.onset > 0, [str(fate) for fate in fates])
