@@ -10,7 +10,7 @@ from ontogeny.cli import app, main
 
 COMMANDS = {
     "demo", "run", "harvest", "train", "evaluate", "analyze", "grow", "audit", "plan", "revisions", "list", "show",
-    "compare", "figures", "report", "prune", "export", "import", "steer",
+    "compare", "figures", "report", "prune", "export", "import", "steer", "annotate",
 }  # fmt: skip
 
 
