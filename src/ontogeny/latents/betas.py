@@ -97,6 +97,20 @@ def iter_scaling(
                        threshold_reconstruction)  # fmt: skip
 
 
+def compute_held_strength(
+    sums: ScalingSums, norms: Float[np.ndarray, "latent source"]
+) -> Float[np.ndarray, "latent source"]:
+    """max(beta_own[j, s], 0) ||d_js||: what of a latent is in the source's own activations when it fires.
+
+    beta_own is that of the error along the source's own decoder d_js, after all other latents' contributions are taken
+    off; 0 where d_js has no length. Along one fixed direction a latent that turns would count as gone. A latent that
+    never fires has no beta (NaN).
+    """
+    beta = np.concatenate([part.beta_own.value for part in iter_scaling(sums)])
+    fires = (sums.n_active > 0)[:, None]
+    return np.where(fires & (norms == 0), 0.0, np.maximum(beta, 0.0) * norms)
+
+
 def compute_targets(sums: ScalingSums, probe: int = 0, part: slice = slice(None)) -> Targets:
     """Every target's numerators: the error's from the residual's, the reconstruction's from activation and residual."""
     square = sums.square[part, :, None]

@@ -2,6 +2,7 @@
 
 import dataclasses
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from ontogeny.analyses.quanta_latents import QUANTA_LATENTS
 from ontogeny.analyses.quanta_latents.config import QuantaLatentsConfig
 from ontogeny.analyses.quanta_latents.sample import locate_before
 from ontogeny.errors import AnalysisError
+from ontogeny.latents.passes import run_pass
 from ontogeny.quanta.config import TokenChoice
 from ontogeny.quanta.documents import Documents
 from ontogeny.quanta.losses import LossMatrix
@@ -60,8 +62,13 @@ def with_quanta(folder: Path, few: bool = False) -> tuple[AnalysisInputs, int]:
     return dataclasses.replace(opened, losses=MeasuredLosses(documents, (own,)), quanta=clusters), latent
 
 
-def answer(opened: AnalysisInputs, folder: Path) -> Result:
-    return saved(QUANTA_LATENTS.run(opened, QuantaLatentsConfig(draws=50, shuffles=99)), folder / "result")
+def answer(opened: AnalysisInputs, folder: Path, strength: Literal["norm", "scaling"] = "norm") -> Result:
+    config = QuantaLatentsConfig(draws=50, shuffles=99, strength=strength)
+    assert QUANTA_LATENTS.ride is not None
+    rider = QUANTA_LATENTS.ride(opened, config)
+    run_pass(opened.dictionary, opened.held_out, {"rider": rider}, batch_size=33)
+    ridden = dataclasses.replace(opened, accumulated=rider.compute())
+    return saved(QUANTA_LATENTS.run(ridden, config), folder / f"result {strength}")
 
 
 def test_the_planted_latent_is_found_and_dated(tmp_path: Path) -> None:
@@ -81,7 +88,10 @@ def test_the_planted_latent_is_found_and_dated(tmp_path: Path) -> None:
     courses = [row for row in result.table("courses").rows() if row["latent"] == latent]
     assert [row["source"] for row in courses[:3]] == list(NAMES)
     assert [row["loss"] for row in courses[:3]] == pytest.approx([4.0, 3.9, 0.5], rel=1e-6)
-    assert max(row["norm_share"] for row in courses) == 1.0
+    assert max(row["strength"] for row in courses) == 1.0
+    by_scaling = answer(opened, tmp_path, "scaling").table("courses").rows()
+    assert len(by_scaling) == len(result.table("courses").rows())
+    assert [row["strength"] for row in by_scaling] != [row["strength"] for row in result.table("courses").rows()]
     assert {(row["latents"], row["event"]) for row in result.table("together").rows()} == {
         (which, event) for which in ("best", "all") for event in ("half_rise", "onset")
     }

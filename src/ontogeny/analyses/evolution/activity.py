@@ -12,7 +12,7 @@ from ontogeny.analyses.evolution.config import EvolutionConfig
 from ontogeny.dictionaries.crosscoder import Crosscoder
 from ontogeny.latents.accumulators import Accumulator
 from ontogeny.latents.batch import LatentBatch
-from ontogeny.latents.betas import iter_scaling
+from ontogeny.latents.betas import compute_held_strength
 from ontogeny.latents.scaling import Probes, ScalingAccumulator, ScalingSums
 
 
@@ -65,15 +65,11 @@ def compute_strength(
 ) -> tuple[Float[np.ndarray, "latent source"], Int[np.ndarray, " latent"]]:
     """The strength of every latent in every source, and the tokens it fires on.
 
-    By norm: ||W_dec[j, s]|| in normalised space. By scaling: max(beta_own[j, s], 0) ||d_js||, the beta of
-    the error along the source's own decoder d_js: what of it is in the source's own activations when the latent fires,
-    after all other latents' contributions are taken off; 0 where d_js has no length. Along one fixed direction a latent
-    that turns would count as gone. A latent that never fires has no beta (NaN).
+    By norm: ||W_dec[j, s]|| in normalised space. By scaling: what each source's own activations hold of the latent.
+    A latent that never fires has no beta (NaN).
     """
     norms: np.ndarray = dictionary.decoder_norms().detach().double().cpu().numpy()
     if isinstance(accumulated, Activity):
         return norms, accumulated.n_active
     assert isinstance(accumulated, ScalingSums), f"evolution's rider left {type(accumulated).__name__}"
-    beta = np.concatenate([part.beta_own.value for part in iter_scaling(accumulated)])
-    fires = (accumulated.n_active > 0)[:, None]
-    return np.where(fires & (norms == 0), 0.0, np.maximum(beta, 0.0) * norms), accumulated.n_active
+    return compute_held_strength(accumulated, norms), accumulated.n_active

@@ -45,7 +45,7 @@ PAIRS = (
     _LATENT,
     _HOOK,
     Column("onset_step", "optimizer steps", "the latent's first live snapshot, null where live from the first on"),
-    Column("half_rise_step", "optimizer steps", "where its decoder norm has half risen; null where it does not rise"),
+    Column("half_rise_step", "optimizer steps", "where its strength has half risen; null where it does not rise"),
     Column("emergence_step", "optimizer steps", "where the quantum's mean loss passes its threshold; null: censored"),
     Column("difference", "octaves", "half-rise less emergence in log2(1 + step) (in snapshots without steps)"),
     Column("difference_low", "octaves", "its 95 % interval, by that of the quantum's emergence"),
@@ -74,7 +74,7 @@ COURSES = (
     Column("source", "1", "the source"),
     Column("snapshot", "1", "its snapshot"),
     _STEP,
-    Column("norm_share", "fraction", "the latent's decoder norm there over its largest at this hook point"),
+    Column("strength", "fraction", "the latent's strength there over its largest at this hook point"),
     Column("loss", "nats", "mean loss of the quantum's tokens in this snapshot"),
     Column("loss_se", "nats", "standard error over documents, null in a single document"),
 )

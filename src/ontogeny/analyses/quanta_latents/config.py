@@ -1,6 +1,6 @@
 """What is asked of latents and quanta together; torch-free."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -17,8 +17,10 @@ class QuantaLatentsConfig(Config):
     """Tokens of a quantum that must lie in the held-out text for its latents to be asked for."""
     per_quantum: Annotated[int, Field(ge=1)] = 10
     """Most latents listed of a quantum, those with the smallest p first."""
+    strength: Literal["norm", "scaling"] = "scaling"
+    """What a latent's times are read off: its decoder norm, or how much of it each snapshot's own activations hold."""
     thresholds: LifeThresholds = LifeThresholds()
-    """What counts as onset and half-rise of a latent's decoder norm."""
+    """What counts as onset and half-rise of a latent."""
     emergence_share: Annotated[float, Field(gt=0, lt=1)] = 0.5
     """A quantum emerges when this share of the fall of its mean loss, from first to last snapshot, is done."""
     draws: Annotated[int, Field(ge=2)] = 200

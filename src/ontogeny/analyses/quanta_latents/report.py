@@ -179,7 +179,7 @@ def _course_rows(
                     "source": names[source],
                     "snapshot": inputs.sources[source].snapshot.label,
                     "step": inputs.sources[source].snapshot.step,
-                    "norm_share": float(each.share[latent, number]),
+                    "strength": float(each.share[latent, number]),
                     "loss": float(times.loss[quantum, snapshot]),
                     "loss_se": float(times.se[quantum, snapshot]),
                 }
@@ -190,7 +190,7 @@ def _views(times: QuantaTimes) -> tuple[View, ...]:
     return (
         View("scatter", "pairs", "Do both emerge together?", x="emergence_step", y=("half_rise_step",)),
         View("line", "courses", "Loss of each quantum", x=x, y=("loss",), group="quantum", error="loss_se"),
-        View("line", "courses", "Decoder norms of its latents", x=x, y=("norm_share",), group="quantum"),
+        View("line", "courses", "Strength of its latents", x=x, y=("strength",), group="quantum"),
         View("table", "together", "Differences of their times"),
         View("table", "enriched", "Latents of each quantum"),
     )

@@ -7,8 +7,12 @@ from jaxtyping import Float
 
 from ontogeny.analyses.contract import AnalysisInputs
 from ontogeny.analyses.quanta_latents.config import QuantaLatentsConfig
+from ontogeny.latents.accumulators import Accumulator
+from ontogeny.latents.betas import compute_held_strength
 from ontogeny.latents.clusters import draw_weights, renumber, sum_clusters
+from ontogeny.latents.scaling import Probes, ScalingAccumulator
 from ontogeny.latents.times import series_by_hook_point
+from ontogeny.latents.together import Together
 from ontogeny.latents.trajectories import compute_lives
 from ontogeny.quanta.emergence import emergence_axis, find_emergence, halfway, summarise_draws
 from ontogeny.quanta.measured import SizeLosses
@@ -68,7 +72,7 @@ class LatentTimes:
     """Times of all latents along one hook point's sources: NaN where they lie outside the series or are none.
 
     `places`: sources of the dictionary; `snapshots`: places of their snapshots in the series that losses are of;
-    `share` [latent source]: decoder norm over the largest.
+    `share` [latent source]: strength over the largest.
     """
 
     hook_point: str
@@ -79,15 +83,31 @@ class LatentTimes:
     share: Float[np.ndarray, "latent source"]
 
 
+def make_rider(inputs: AnalysisInputs, config: QuantaLatentsConfig) -> Accumulator:
+    """Latent scaling along each latent's own decoders; nothing for norms."""
+    if config.strength == "norm":
+        return Together({})
+    return ScalingAccumulator(inputs.dictionary, Probes.at_peak(inputs.dictionary), n_blocks=1)
+
+
+def _strength(inputs: AnalysisInputs, config: QuantaLatentsConfig) -> Float[np.ndarray, "latent source"]:
+    """Of every latent in every source the dictionary writes, 0 for a latent that never fires."""
+    assert inputs.codes is not None
+    norms = inputs.codes.norms.astype(np.float64)
+    if config.strength == "norm":
+        return norms
+    return np.nan_to_num(compute_held_strength(inputs.accumulated, norms), nan=0.0)
+
+
 def compute_latent_times(
     inputs: AnalysisInputs, config: QuantaLatentsConfig, own: SizeLosses, axis: Float[np.ndarray, " snapshot"]
 ) -> list[LatentTimes]:
     """One for every hook point, snapshots in order of training."""
-    assert inputs.codes is not None
+    every = _strength(inputs, config)
     found = []
     for hook_point, places in series_by_hook_point(inputs.sources).items():
         snapshots = [own.labels.index(inputs.sources[place].snapshot.label) for place in places]
-        strength = inputs.codes.norms[:, places].astype(np.float64)
+        strength = every[:, places]
         time = axis[snapshots]
         lives = compute_lives(strength, time, config.thresholds)
         largest = strength.max(axis=1, keepdims=True)
