@@ -21,6 +21,7 @@ from ontogeny.analyses.meaning import MEANING
 from ontogeny.analyses.ngrams import NGRAMS
 from ontogeny.analyses.patched_kl import PATCHED_KL
 from ontogeny.analyses.quanta import QUANTA
+from ontogeny.analyses.quanta_latents import QUANTA_LATENTS
 from ontogeny.analyses.stability import STABILITY
 from ontogeny.analyses.statistics import STATISTICS
 
@@ -41,9 +42,10 @@ ANALYSES: dict[str, Analysis] = {
         BEHAVIOURS,
         INDIRECT_EFFECTS,
         CIRCUITS,
-        ABLATION,
         LOSS_CURVES,
         QUANTA,
+        QUANTA_LATENTS,
+        ABLATION,
     )
 }
 
