@@ -206,18 +206,7 @@ def _summary(held_out: HeldOutQuanta, together: list[Row]) -> dict[str, Any]:
         f"{with_latents} of these have latents of their own: {called:,} pairs of latent and quantum are called, and "
         f"{shuffled:,} with quanta shuffled among the tokens.",
     ]
-    best = next((row for row in together if row["latents"] == "best" and row["event"] == "half_rise"), None)
-    if best is not None and best["difference"] is not None:
-        told.append(
-            f"The best latents of {best['n']} quanta half rise {best['difference']:+.2f} octaves "
-            f"({best['difference_low']:+.2f} to {best['difference_high']:+.2f}) after their quanta emerge; they are "
-            f"{best['distance']:.2f} apart, and {best['shuffled_distance']:.2f} when shuffled "
-            f"(p = {best['distance_p']:.2g})."
-        )
-    else:
-        told.append(
-            "Fewer than three quanta emerge within the series and have a latent that does: no times to compare."
-        )
+    told.append(_time_sentence(together))
     return {
         "n_tokens": len(held_out.place),
         "n_held_out": there,
@@ -229,3 +218,17 @@ def _summary(held_out: HeldOutQuanta, together: list[Row]) -> dict[str, Any]:
         "n_tests": held_out.enriched.n_tests,
         "sentences": told,
     }
+
+
+def _time_sentence(together: list[Row]) -> str:
+    """By half-rise, of the best latents where enough of them rise, else of all that are listed."""
+    known = [row for row in together if row["event"] == "half_rise" and row["difference"] is not None]
+    if not known:
+        return "Fewer than three quanta emerge within the series and have a latent that does: no times to compare."
+    row = min(known, key=lambda each: each["latents"] != "best")
+    whose = "The best latents" if row["latents"] == "best" else "The rising latents"
+    return (
+        f"{whose} of {row['n']} quanta half rise {row['difference']:+.2f} octaves ({row['difference_low']:+.2f} to "
+        f"{row['difference_high']:+.2f}) after their quanta emerge; they are {row['distance']:.2f} apart, and "
+        f"{row['shuffled_distance']:.2f} when shuffled among quanta (p = {row['distance_p']:.2g})."
+    )
