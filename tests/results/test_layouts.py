@@ -41,12 +41,30 @@ def test_named_ends_stand_before_standard_errors(tmp_path: Path) -> None:
     assert curve.low is not None and curve.high is not None and (curve.low[0], curve.high[0]) == (0.5, 3.0)
 
 
+def test_the_note_says_what_bands_are_in_the_words_of_their_columns(tmp_path: Path) -> None:
+    view = View("line", "t", "Norms", x="step", y=("norm",))
+    seeds = {"low": "least norm of its matches in other seeds", "high": "largest norm of its matches"}
+    ends = {"low": "lower end of its 95 % interval", "high": "upper end of its 95 % interval"}
+
+    def notes(name: str, meanings: dict[str, str], low: float | None) -> tuple[str, ...]:
+        values = {"step": [0], "norm": [1.0], "norm_low": [low], "norm_high": [low]}
+        declared = tuple(Column(each, "1", meanings.get(each.removeprefix("norm_"), each)) for each in values)
+        data = pa.table(values, schema=pa.schema([(each, pa.float64()) for each in values]))
+        save_result(Result("made", (Table("t", declared, data),), (view,)), tmp_path / name)
+        return compute_picture(view, ResultReader(tmp_path / name)).notes
+
+    assert notes("ends", ends, 1.0) == ("bands and bars are 95 % intervals",)
+    (told,) = notes("seeds", seeds, 1.0)
+    assert "no intervals" in told and "other seeds" in told
+    assert notes("one seed", seeds, None) == ()
+
+
 def test_several_rows_a_place_become_their_median(tmp_path: Path) -> None:
     columns = {"step": [0] * 11 + [1], "loss": [*map(float, range(11)), None]}
     picture = picture_of(tmp_path, columns, View("line", "t", "Loss", x="step", y=("loss",)))
     (curve,) = picture.curves
     assert (curve.y[0], curve.low[0], curve.high[0]) == (5.0, 1.0, 9.0)  # type: ignore[index]
-    assert np.isnan(curve.y[1]) and "median" in picture.notes[0]
+    assert np.isnan(curve.y[1]) and "median" in picture.notes[0] and len(picture.notes) == 1
 
 
 def test_a_condition_leaves_the_rows_that_have_it_after_a_round_trip(tmp_path: Path) -> None:

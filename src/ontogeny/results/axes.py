@@ -79,3 +79,12 @@ def compute_interval(data: pa.Table, view: View, name: str) -> tuple[np.ndarray,
         return None
     y, spread = compute_numbers(data, name), INTERVAL * compute_numbers(data, error)
     return y - spread, y + spread
+
+
+def describe_ends(reader: ResultReader, view: View, name: str) -> str:
+    """What bands and bars about y are, in the words of its columns: an interval, unless they say another range."""
+    meanings = {column.name: column.meaning for column in reader.columns(view.table)}
+    low, high = (meanings.get(f"{name}_{end}") for end in ("low", "high"))
+    if low is None or high is None or "interval" in low:
+        return "bands and bars are 95 % intervals"
+    return f"bands and bars are no intervals of error, but from {low} to {high}"

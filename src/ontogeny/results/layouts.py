@@ -12,6 +12,7 @@ from ontogeny.results.axes import (
     compute_interval,
     compute_numbers,
     compute_places,
+    describe_ends,
     group_rows,
     is_progression,
     is_text,
@@ -21,6 +22,7 @@ from ontogeny.results.pictures import Axis, Curve, Picture, TextLine, describe_c
 from ontogeny.results.reader import LATENT, ResultReader
 from ontogeny.results.tables import View
 
+MEDIANS = "several rows a place: the median, and the band that holds the middle 80 %"
 MOST_ROWS = 1_000_000
 MOST_POINTS = 3_000
 MOST_CURVES = 40
@@ -71,8 +73,8 @@ def _curve_picture(view: View, reader: ResultReader, data: pa.Table, order: Sequ
                 ", ".join(parts), x[rows], y[rows], *((ends[0][rows], ends[1][rows]) if ends else (None, None))
             )
             curves.append(_line(whole, notes) if view.kind == "line" else _thin(whole, len(groups), notes))
-    if any(curve.low is not None for curve in curves):
-        notes.add("bands and bars are 95 % intervals")
+        if ends is not None and np.isfinite(ends[0]).any() and MEDIANS not in notes.lines:
+            notes.add(describe_ends(reader, view, name))
     labels = [label for label, _ in groups]
     y_axis = make_axis(reader, view, view.y[0], view.log_y)
     if len(view.y) > 1:
@@ -98,7 +100,7 @@ def _line(curve: Curve, notes: Notes) -> Curve:
     if len(distinct) == len(x):
         low, high = (None if end is None else end[by_x] for end in (curve.low, curve.high))
         return Curve(curve.label, x, y, low, high)
-    notes.add("several rows a place: the median, and the band that holds the middle 80 %")
+    notes.add(MEDIANS)
     parts = [part[np.isfinite(part)] for part in np.split(y, start[1:])]
     low, middle, high = (
         np.array([np.quantile(part, q) if len(part) else np.nan for part in parts]) for q in (0.1, 0.5, 0.9)

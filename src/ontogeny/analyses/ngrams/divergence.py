@@ -15,6 +15,7 @@ from ontogeny.analyses.ngrams.config import NgramsConfig
 from ontogeny.errors import AnalysisError
 from ontogeny.evaluation.metrics import MAX_CLUSTERS, Estimate, cluster_of, compute_ratio
 from ontogeny.evaluation.ngrams import Ngrams, counted_positions, first_rows
+from ontogeny.interventions.clean import read_rows
 from ontogeny.interventions.splice import predicted_positions
 from ontogeny.snapshots.hooks import HookedModel
 from ontogeny.snapshots.series import SnapshotSeries
@@ -72,9 +73,7 @@ def compare_model(
     for start in range(0, len(rows), model_batch):
         chosen = rows[start : start + model_batch]
         counted = counted_positions(corpus, chosen, len(ngrams.unigram))
-        tokens = torch.from_numpy(corpus.input_tokens(chosen, label)).long().to(model.device)
-        occupied = torch.from_numpy(np.asarray(corpus.document[chosen]) >= 0).to(model.device)
-        logits = model.forward(tokens, None if bool(occupied.all()) else occupied.long()).logits
+        logits = model.forward(*read_rows(corpus, chosen, label, model.device)).logits
         row, position = counted.nonzero()
         cluster = cluster_of(np.asarray(corpus.document[chosen[row], position]), chosen[row])
         for part in _chunks(len(row), logits.shape[-1]):
