@@ -102,6 +102,7 @@ def test_only_wanted_prompts_are_run(series: SnapshotSeries) -> None:
     order = np.arange(N_LATENTS)
     whole = measure_nested(plan, series.open(0), 0, order, [2])
     assert np.allclose(measure_nested(plan, series.open(0), 0, order, [2], wanted=wanted), whole[wanted])
+    assert measure_nested(plan, series.open(0), 0, order[:0], [], wanted=wanted).shape == (2, 0)
 
 
 def test_a_latent_out_of_range_is_named(series: SnapshotSeries) -> None:

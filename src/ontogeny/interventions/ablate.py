@@ -84,7 +84,7 @@ def _run(
 ) -> Float[np.ndarray, "prompt count"]:
     """The metric in every state, several states of the prompts in one forward: small batches are mostly overhead."""
     at_once = max(MOST_ROWS // len(prompts), 1)
-    columns = []
+    columns = [torch.zeros(len(prompts), 0, dtype=torch.float64)]
     for first in range(0, len(states), at_once):
         some = states[first : first + at_once]
         repeated = prompts.take(torch.arange(len(prompts)).repeat(len(some))).to(model.device)

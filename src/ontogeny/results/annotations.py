@@ -80,7 +80,9 @@ _NOTES = sql.Table(
     sql.Column("bookmarked", sql.Boolean, nullable=False),
     sql.Column("changed", sql.String(40), nullable=False),
 )
-_VERSION = sql.Table("schema", _METADATA, sql.Column("version", sql.Integer, primary_key=True, autoincrement=False))
+_VERSION = sql.Table(
+    "notes_format", _METADATA, sql.Column("version", sql.Integer, primary_key=True, autoincrement=False)
+)
 
 
 def open_notes(workspace: Workspace, url: str | None = None) -> "NoteStore":

@@ -5,11 +5,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from analyses.tiny_behaviours import tiny_inputs, write_pairs
 from interventions.tiny_prompts import N_LATENTS, NAMES, tiny_plan
 from ontogeny.analyses import ANALYSES
 from ontogeny.analyses.ablation import AblationConfig
+from ontogeny.analyses.ablation.controls import NEAREST, draw_control
 from ontogeny.analyses.ablation.measure import Ablation
 from ontogeny.config import config_identity
 from ontogeny.errors import AnalysisError
@@ -86,7 +89,7 @@ def test_all_latents_ablated_are_complete_and_all_kept_are_faithful(tmp_path: Pa
     for table, share in (("ablated", "completeness"), ("kept", "faithfulness")):
         frame = result.table(table).to_pandas()
         last = frame[frame["count"] == frame.groupby("ranking")["count"].transform("max")]
-        known = last[last.ranking.isin(["supporting", "effect", "relie", "norm", "activation", "random"])]
+        known = last[last.ranking.isin(["supporting", "effect", "relie", "norm", "random"])]
         values = known[share].dropna()
         assert np.allclose(values, 1, atol=1e-3)
         seen += len(values)
@@ -113,33 +116,45 @@ def test_a_ranking_is_made_on_one_half_alone(tmp_path: Path) -> None:
         assert (np.diff(ranked) <= 1e-5).all()
 
 
-def test_controls_are_none_of_the_first_and_as_long_as_they(tmp_path: Path) -> None:
+def test_matched_latents_are_others_that_are_as_long(tmp_path: Path) -> None:
     inputs = tiny_inputs(tmp_path)
     config = make_config(write_pairs(tmp_path / "first.jsonl"), counts=[1, 2, 4])
     pairs = tokenize_behaviours(config.behaviours, config.policy, inputs.series.tokenizer)
     given = Ablation(inputs, config, pairs).run()["first"]
     for found in given.sources:
-        first = set(found.orders[0].latents[:4].tolist())
+        first = found.orders[0].latents[:4]
         matched = [order for order in found.orders if order.name.endswith("_matched")]
         assert len(matched) == 4
         for order in matched:
             assert len(order.latents) == 4 == len(set(order.latents.tolist()))
-            assert not first & set(order.latents.tolist())
+            assert (order.latents != first).all()
         assert {order.seed for order in found.orders if order.name == "random"} == {0, 1}
+
+
+@given(seed=st.integers(0, 99), n=st.integers(1, 60))
+def test_a_matched_latent_is_one_of_the_nearest(seed: int, n: int) -> None:
+    draw = np.random.default_rng(seed)
+    latents, values = np.sort(draw.choice(200, n, replace=False)), draw.random(n)
+    reference = draw.permutation(latents)
+    drawn = draw_control("norm_matched", reference, latents, values, n, seed)
+    assert len(drawn) >= n - 1 and len(set(drawn.tolist())) == len(drawn) and set(drawn) <= set(latents)
+    assert (drawn != reference[: len(drawn)]).all()
+    rank = {int(latent): int(place) for place, latent in enumerate(latents[np.argsort(values)])}
+    assert all(abs(rank[int(one)] - rank[int(own)]) <= NEAREST for one, own in list(zip(drawn, reference))[:1])
+    assert (draw_control("norm_matched", reference, latents, values, n, seed) == drawn).all()
 
 
 def test_rankings_from_files_are_read_for_their_behaviour_and_source(tmp_path: Path) -> None:
     inputs = tiny_inputs(tmp_path)
     file = tmp_path / "mine.csv"
-    file.write_text("latent,source,score\n4,step0,1\n5,step0,-3\n6,step0,\n7,step8,2\n")
+    file.write_text("latent,source,score\n4,step0,1\n5,step0,-3\n6,step0,\n7,step4,2\n")
     given = [{"name": "mine", "path": str(file), "column": "score"}]
     config = make_config(write_pairs(tmp_path / "first.jsonl"), given=given, counts=[1, 2])
     ranked = [row for row in RUN(inputs, config).table("ranked").rows() if row["ranking"] == "mine"]
     assert [(row["source"], row["rank"], row["latent"]) for row in ranked] == [
         ("step0", 0, 5),
         ("step0", 1, 4),
-        ("step8", 0, 7),
-    ]
+    ], "the file says nothing of step8"
     assert ANALYSES["ablation"].reads is not None and file in ANALYSES["ablation"].reads(config)
 
 

@@ -36,7 +36,7 @@ class GivenRanking(Config):
 class AblationConfig(ChangeConfig):
     """How many latents does a behaviour need? The first of a ranking ablated or kept, against random ones."""
 
-    rankings: list[Ranking] = Field(default=["supporting", "effect", "relie", "norm", "activation"])
+    rankings: list[Ranking] = Field(default=["supporting", "effect", "relie", "norm"])
     """Orders of latents, made on one half of the clusters: supporting (indirect effect, the largest first), effect (its
     size), exact (the size of the effect of patching it alone), relie, norm (share of decoder norm), activation."""
     given: list[GivenRanking] = Field(default=[])

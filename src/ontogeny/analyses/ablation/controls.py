@@ -7,6 +7,8 @@ from ontogeny.analyses.ablation.config import Control
 
 NEAREST = 5
 """A matched latent is one of this many that are nearest."""
+MOST_MATCHED = 2_048
+"""Latents of a reference that are matched at most: each looks at all that are left."""
 
 
 def draw_control(
@@ -17,24 +19,25 @@ def draw_control(
     count: int,
     seed: int,
 ) -> Int[np.ndarray, "drawn"]:
-    """As many of the active `latents` as there are to compare, in order.
+    """Active `latents` in the order in which they are compared with the reference's, at most `count` if matched.
 
-    random: any of them. norm_matched, activation_matched: for each of the reference's first, one of those nearest to it
-    in `values` (their places in order of it are compared, so that no unit matters), each once, and none of the
-    reference's own first `count` (at most half of all latents).
+    random: any of them. norm_matched, activation_matched: for each of the reference, one of those nearest to it in
+    `values` (their places in order of it are compared, so that no unit matters): never itself, each once. So a set of n
+    holds as few of the reference's first n as chance has it.
     """
     draw = np.random.default_rng(seed)
     if kind == "random":
         return np.asarray(draw.permutation(latents))
-    first = reference[np.isin(reference, latents)][: min(count, len(latents) // 2)]
+    first = reference[np.isin(reference, latents)][: min(count, MOST_MATCHED)]
     place = np.empty(len(latents))
     place[np.argsort(values, kind="stable")] = np.arange(len(latents))
-    targets = place[np.searchsorted(latents, first)]
-    free = ~np.isin(latents, first)
-    chosen = []
-    for target in targets:
-        distance = np.where(free, np.abs(place - target), np.inf)
-        n_free = min(NEAREST, int(free.sum()))
+    free, chosen = np.ones(len(latents), dtype=bool), []
+    for own in np.searchsorted(latents, first):
+        distance = np.where(free, np.abs(place - place[own]), np.inf)
+        distance[own] = np.inf
+        n_free = min(NEAREST, int(np.isfinite(distance).sum()))
+        if n_free == 0:
+            break
         near = np.argpartition(distance, n_free - 1)[:n_free]
         chosen.append(int(draw.choice(np.sort(near))))
         free[chosen[-1]] = False

@@ -128,12 +128,12 @@ def _summary(
 
 def _takes(row: dict[str, Any] | None, ranking: str) -> str:
     if row is None or row["half_count"] is None:
-        return f"the first latents by {ranking} never carry half of it"
-    low, high = (
-        "?" if row[f"half_count_{end}"] is None else f"{row[f'half_count_{end}']:.3g}" for end in ("low", "high")
-    )
+        return f"the first latents by {ranking} never come to half of what all do"
+    ends = [row["half_count_low"], row["half_count_high"]]
+    low, high = ("?" if end is None else f"{end:.3g}" for end in ends)
     verb = "ablating" if row["mode"] == "ablate" else "keeping"
-    return f"{verb} {row['half_count']:.3g} [{low}, {high}] latents by {ranking} does half of what all do"
+    many = f"{row['half_count']:.3g} [{low}, {high}]"
+    return f"{verb} the first {many} latents by {ranking} does half of what {verb} all does"
 
 
 def _against(name: str, source: str, ranking: str, contrasts: list[dict[str, Any]]) -> str:
@@ -145,10 +145,15 @@ def _against(name: str, source: str, ranking: str, contrasts: list[dict[str, Any
         and row["mode"] == contrasts[0]["mode"]
         and row["error"] == contrasts[0]["error"]
     ]
-    beaten = [row for row in rows if row["advantage_low"] is not None and row["advantage_low"] > 0]
     if not rows:
         return "."
-    return f"; more than {len(beaten)} of {len(rows)} controls do ({', '.join(row['against'] for row in rows)})."
+    beaten = [row for row in rows if row["advantage_low"] is not None and row["advantage_low"] > 0]
+    less = [row["against"] for row in rows if row not in beaten]
+    if not less:
+        return (
+            f", and at equal numbers more than latents drawn at random ({', '.join(row['against'] for row in rows)})."
+        )
+    return f"; it is not sure that at equal numbers they do more than {', '.join(less)}."
 
 
 def _median(values: list[float | None]) -> float | None:

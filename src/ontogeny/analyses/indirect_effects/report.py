@@ -25,6 +25,9 @@ from ontogeny.results import Result, Table, View
 from ontogeny.tokens.pairs.behaviours import tokenize_behaviours
 from ontogeny.types import source_names
 
+MOST_PICTURED = 6
+"""Behaviours with a picture of their own."""
+
 
 def make_result(inputs: AnalysisInputs, config: IndirectEffectsConfig) -> Result:
     """Attribute, test, compare over snapshots, verify."""
@@ -50,7 +53,10 @@ def make_result(inputs: AnalysisInputs, config: IndirectEffectsConfig) -> Result
         View(
             "scatter", "relie", "When latents act, in how many sources", x="centre", y=("n_effective",), group="class"
         ),
-        View("line", "shares", "RelIE over training", x=x, y=("share",), group="latent"),
+        *(
+            View("line", "shares", f"RelIE: {name}", x=x, y=("share",), group="latent", where=(("behaviour", name),))
+            for name in list(found)[:MOST_PICTURED]
+        ),
         View("scatter", "shares", "RelIE and decoder norm", x="norm_share", y=("share",), group="source"),
         View("table", "overlaps", "Strongest latents in common"),
     )
