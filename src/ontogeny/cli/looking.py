@@ -73,10 +73,16 @@ def write_report(
     top: int | None = None,
     by: str | None = None,
     lowest: Annotated[bool, Parameter(negative=())] = False,
+    clusters: Annotated[bool, Parameter(negative=())] = False,
+    samples: int | None = None,
+    before: int | None = None,
+    after: int | None = None,
     dest: Path | None = None,
     place: Place = PLACE,
 ) -> None:
     """Write one HTML file, which needs no network, with all results of a dictionary and a card a latent.
+
+    With --clusters, a page of the quanta alone, with all their tokens.
 
     Parameters
     ----------
@@ -90,12 +96,28 @@ def write_report(
         Those with the largest numbers in this column of a table of latents, for example density.
     lowest
         With --by: the smallest numbers instead.
+    clusters
+        Quanta alone.
+    samples
+        Tokens of each quantum, the most central first; all with --clusters, else 20.
+    before
+        Tokens of context before each; all that the analysis kept if absent.
+    after
+        Tokens after it.
     dest
-        File to write; report-ID.html if absent.
+        File to write; report-ID.html (quanta-ID.html) if absent.
     """
+    from ontogeny.commands.report import LatentChoice, write_quanta
     from ontogeny.commands.report import write_report as write
+    from ontogeny.results.report import Excerpt
 
-    write(open_workspace(place), reference, dest, latents, top, by, lowest, open_console())
+    workspace, choice = open_workspace(place), LatentChoice(latents, top, by, lowest)
+    excerpt = Excerpt(samples, before, after)
+    if not clusters:
+        return write(workspace, reference, dest, choice, excerpt, open_console())
+    if choice != LatentChoice():
+        raise ConfigError("--clusters writes quanta alone; leave out --latents, --top, --by and --lowest.")
+    write_quanta(workspace, reference, dest, excerpt, open_console())
 
 
 def write_figures(

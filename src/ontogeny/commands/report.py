@@ -2,38 +2,56 @@
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rich.console import Console
 
 from ontogeny.errors import ConfigError
 from ontogeny.results.gathering import gather_results
-from ontogeny.results.report import save_report
+from ontogeny.results.report import GLANCE, Excerpt, save_quanta, save_report
 from ontogeny.workspace import Workspace
 
 
+@dataclass(frozen=True)
+class LatentChoice:
+    """Which latents a report shows, as the command line says it."""
+
+    latents: str | None = None
+    top: int | None = None
+    by: str | None = None
+    lowest: bool = False
+
+
 def write_report(
-    workspace: Workspace,
-    reference: str,
-    path: Path | None,
-    latents: str | None,
-    top: int | None,
-    by: str | None,
-    lowest: bool,
-    console: Console,
+    workspace: Workspace, reference: str, path: Path | None, choice: LatentChoice, excerpt: Excerpt, console: Console
 ) -> None:
-    """Write the page and say where it is."""
+    """Write the page of everything and say where it is."""
+    if choice.top is not None and choice.top < 1:
+        raise ConfigError(f"--top {choice.top}: show at least 1 latent.")
+    gathered = gather_results(workspace, reference)
+    file = _place(path, f"report-{gathered.subject.id}.html")
+    excerpt = excerpt if excerpt.samples is not None else replace(excerpt, samples=GLANCE.samples)
+    chosen = save_report(gathered, file, parse_latents(choice.latents), choice.top, choice.by, choice.lowest, excerpt)
+    _say(console, file, f"{len(chosen)} latents, {', '.join(gathered.results)}")
+
+
+def write_quanta(workspace: Workspace, reference: str, path: Path | None, excerpt: Excerpt, console: Console) -> None:
+    """Write the page of quanta alone and say where it is."""
+    gathered = gather_results(workspace, reference)
+    file = _place(path, f"quanta-{gathered.subject.id}.html")
+    _say(console, file, f"{save_quanta(gathered, file, excerpt)} quanta")
+
+
+def _place(path: Path | None, name: str) -> Path:
+    return Path(name) if path is None else path / name if path.is_dir() else path
+
+
+def _say(console: Console, file: Path, what: str) -> None:
     from ontogeny.commands.listing import format_bytes
 
-    if top is not None and top < 1:
-        raise ConfigError(f"--top {top}: show at least 1 latent.")
-    gathered = gather_results(workspace, reference)
-    file = path or Path(f"report-{gathered.dictionary.id}.html")
-    file = file / f"report-{gathered.dictionary.id}.html" if file.is_dir() else file
-    chosen = save_report(gathered, file, parse_latents(latents), top, by, lowest)
     size = format_bytes(file.stat().st_size)
-    kinds = ", ".join(gathered.results)
-    console.print(f"{file}: {len(chosen)} latents, {kinds}; {size}", highlight=False, markup=False, soft_wrap=True)
+    console.print(f"{file}: {what}; {size}", highlight=False, markup=False, soft_wrap=True)
 
 
 def parse_latents(text: str | None, option: str = "--latents") -> Sequence[int]:

@@ -125,11 +125,11 @@ def _facts(readers: Readers, latents: Sequence[int]) -> dict[int, list[dict[str,
                 continue
             columns = [column for column in reader.columns(table) if column.name != LATENT]
             for row in reader.read(table, latents=latents).to_pylist():
-                facts[row[LATENT]] += _facts_of_row(kind, row, columns)
+                facts[row[LATENT]] += facts_of_row(kind, row, columns)
     return facts
 
 
-def _facts_of_row(kind: str, row: dict[str, Any], columns: Sequence[Column]) -> list[dict[str, Any]]:
+def facts_of_row(kind: str, row: dict[str, Any], columns: Sequence[Column]) -> list[dict[str, Any]]:
     facts = []
     for column in columns:
         stem, _, end = column.name.rpartition("_")

@@ -18,6 +18,8 @@ const el = (tag, attributes, ...children) => fill(document.createElement(tag), a
 const sv = (tag, attributes, ...children) => fill(document.createElementNS(SVG, tag), attributes, children);
 const at = (id) => document.getElementById(id);
 const readJson = (id) => JSON.parse(at(id).textContent);
+const report = readJson("contents"); // what every reader sees at once; cards and pages are read when they are opened
+const ids = report.index.map((entry) => entry.latent);
 
 function format(value) {
   if (value === null || value === undefined) return "";

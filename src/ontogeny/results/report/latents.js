@@ -113,7 +113,7 @@ function drawLatents() {
         el("option", { value: "" }, "in the order asked for"),
         names.map((name) => el("option", { value: name }, `by ${words(name).replace(".", ": ")}`)),
       ),
-      el("ol", { id: "list" }),
+      el("ol", { id: "list", class: "list" }),
     ),
     el("div", { id: "card" }),
   );

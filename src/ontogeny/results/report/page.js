@@ -1,18 +1,17 @@
 // The page: tabs, the list of latents, keys, light and dark.
 
-const report = readJson("contents");
-const ids = report.index.map((entry) => entry.latent);
 const TABS = [
   ["overview", "Overview"],
   ["latents", `Latents ${ids.length}`],
+  ["quanta", `Quanta ${quantumIds.length}`],
   ["pictures", "Pictures"],
   ["tables", "Tables"],
-];
+].filter(([id]) => (id === "quanta" ? report.quanta : id !== "latents" || ids.length || !report.quanta));
 const KEYS = [
-  ["j  k", "next, previous latent"],
-  ["←  →", "previous, next snapshot"],
-  ["1 – 4", "the parts of the report"],
-  ["/", "search the latents"],
+  ["j  k", "next, previous latent or quantum"],
+  ["←  →", "previous, next snapshot of a latent; previous, next quantum"],
+  [`1 – ${TABS.length}`, "the parts of the report"],
+  ["/", "search the latents or quanta"],
   ["l", "time: logarithmic or linear"],
   ["t", "light or dark"],
   ["?", "these keys"],
@@ -24,6 +23,7 @@ function showTab(name) {
     at(`tab-${id}`).setAttribute("aria-selected", String(id === name));
   }
   if (name === "latents" && shown.latent === null && ids.length) showLatent(listed()[0] ?? ids[0]);
+  if (name === "quanta" && choice.quantum === null) turnQuantum(0);
   if (name === "pictures" && !at("pictures").childElementCount) drawPictures();
   if (name === "tables" && !at("tables").childElementCount) drawTables();
   tip.hide();
@@ -58,7 +58,8 @@ function pressed(event) {
     if (event.key === "Escape") event.target.blur();
     return;
   }
-  const onLatents = !at("latents").hidden && ids.length;
+  const onLatents = !at("latents").hidden && ids.length,
+    onQuanta = !at("quanta").hidden;
   const turn = (by) => {
     shown.source = step([null, ...report.sources], shown.source, by);
     showLatent(shown.latent);
@@ -68,14 +69,15 @@ function pressed(event) {
     l: toggleTime,
     "?": () => at("help").showModal(),
     "/": () => {
-      location.hash = "#latents";
-      showTab("latents");
-      if (at("search")) at("search").focus();
+      const [part, field] = onQuanta || !ids.length ? ["quanta", "search-quanta"] : ["latents", "search"];
+      if (!at(field)) return;
+      if (at(part).hidden) showTab(part);
+      at(field).focus();
     },
-    j: () => onLatents && showLatent(step(listed(), shown.latent, 1)),
-    k: () => onLatents && showLatent(step(listed(), shown.latent, -1)),
-    ArrowRight: () => onLatents && turn(1),
-    ArrowLeft: () => onLatents && turn(-1),
+    j: () => (onQuanta ? turnQuantum(1) : onLatents && showLatent(step(listed(), shown.latent, 1))),
+    k: () => (onQuanta ? turnQuantum(-1) : onLatents && showLatent(step(listed(), shown.latent, -1))),
+    ArrowRight: () => (onQuanta ? turnQuantum(1) : onLatents && turn(1)),
+    ArrowLeft: () => (onQuanta ? turnQuantum(-1) : onLatents && turn(-1)),
   };
   const tab = TABS[Number(event.key) - 1];
   if (tab) return showTab(tab[0]);
@@ -92,8 +94,14 @@ function follow() {
     if (shown.latent !== Number(latent[1])) showLatent(Number(latent[1]));
     return;
   }
+  const quantum = /^#quantum-(\d+)$/.exec(location.hash);
+  if (quantum && quantumIds.includes(Number(quantum[1]))) {
+    if (choice.quantum !== Number(quantum[1])) showQuantum(Number(quantum[1]));
+    showTab("quanta");
+    return;
+  }
   const tab = TABS.find(([id]) => `#${id}` === location.hash);
-  showTab(tab ? tab[0] : "overview");
+  showTab(tab ? tab[0] : report.start);
 }
 
 at("tabs").append(
@@ -134,6 +142,7 @@ at("help").append(
 );
 drawSummaries();
 drawLatents();
+drawQuanta();
 addEventListener("keydown", pressed);
 addEventListener("hashchange", follow);
 follow();

@@ -8,17 +8,19 @@ package's own script, by its hash.
 import base64
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ontogeny.errors import ConfigError
 from ontogeny.results.gathering import Gathering
 from ontogeny.results.layouts import compute_picture
 from ontogeny.results.pictures import Axis, Picture
 from ontogeny.results.reader import LATENT, ResultReader
 from ontogeny.results.report.cards import compute_cards, index_cards, is_on_cards, list_missing
+from ontogeny.results.report.quanta import KINDS, Excerpt, compute_quanta
 from ontogeny.results.report.selection import choose_latents
 from ontogeny.results.style import (
     CATEGORICAL,
@@ -32,9 +34,14 @@ from ontogeny.results.style import (
 from ontogeny.workspace import Artifact, disk_errors
 
 ASSETS = Path(__file__).parent
-SCRIPTS = ("elements.js", "scales.js", "charts.js", "examples.js", "cards.js", "latents.js", "parts.js", "page.js")
+SCRIPTS = (
+    "elements.js", "scales.js", "charts.js", "examples.js", "cards.js", "latents.js", "quanta.js", "parts.js", "page.js"
+)  # fmt: skip
 MOST_TABLE_ROWS = 100
 SEPARATORS = (",", ":")
+WHOLE = Excerpt()
+GLANCE = Excerpt(samples=20)
+"""What a report of everything shows of a quantum."""
 
 
 def save_report(
@@ -44,21 +51,56 @@ def save_report(
     top: int | None = None,
     by: str | None = None,
     lowest: bool = False,
+    excerpt: Excerpt = GLANCE,
 ) -> list[int]:
     """Write the page; the latents that have a card on it. ConfigError where a latent or a column is not there."""
-    readers = {kind: ResultReader(artifact.path) for kind, artifact in gathering.results.items()}
+    readers = _open_readers(gathering)
     chosen = choose_latents(readers, latents, top, by, lowest)
-    cards = compute_cards(readers, chosen, gathering.sources)
-    contents = _contents(gathering, readers, chosen) | {"index": index_cards(cards)}
-    page = render_page(contents, cards)
-    with disk_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(page, encoding="utf-8")
+    _write(path, gathering, readers, chosen, excerpt, "overview")
     return chosen
 
 
-def render_page(contents: Mapping[str, Any], cards: Sequence[Mapping[str, Any]]) -> str:
-    """The HTML of a report: what every reader sees at once, and a card a latent that is unfolded when it is opened."""
+def save_quanta(gathering: Gathering, path: Path, excerpt: Excerpt = WHOLE) -> int:
+    """Write a page of quanta alone, with all their tokens unless told otherwise; how many there are.
+
+    ConfigError where no quanta were found.
+    """
+    readers = _open_readers(gathering)
+    if "quanta" not in readers:
+        raise ConfigError(
+            f"the results of {gathering.subject.title or gathering.subject.id} hold no quanta: put [analyses.quanta] "
+            "into the recipe and run `ontogeny analyze`."
+        )
+    told = {kind: artifact for kind, artifact in gathering.results.items() if kind in KINDS}
+    _write(path, replace(gathering, results=told), {kind: readers[kind] for kind in told}, [], excerpt, "quanta")
+    return readers["quanta"].n_rows("quanta")
+
+
+def _open_readers(gathering: Gathering) -> dict[str, ResultReader]:
+    return {kind: ResultReader(artifact.path) for kind, artifact in gathering.results.items()}
+
+
+def _write(
+    path: Path,
+    gathering: Gathering,
+    readers: Mapping[str, ResultReader],
+    chosen: Sequence[int],
+    excerpt: Excerpt,
+    start: str,
+) -> None:
+    cards = compute_cards(readers, chosen, gathering.sources)
+    quanta, pages = compute_quanta(readers, excerpt) or (None, [])
+    contents = _contents(gathering, readers, chosen)
+    page = render_page(contents | {"index": index_cards(cards), "quanta": quanta, "start": start}, cards, pages)
+    with disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(page, encoding="utf-8")
+
+
+def render_page(
+    contents: Mapping[str, Any], cards: Sequence[Mapping[str, Any]], quanta: Sequence[Mapping[str, Any]] = ()
+) -> str:
+    """The HTML of a report: what every reader sees at once, and cards of latents and quanta, unfolded when opened."""
     import jinja2
 
     style = (ASSETS / "page.css").read_text(encoding="utf-8")
@@ -74,6 +116,7 @@ def render_page(contents: Mapping[str, Any], cards: Sequence[Mapping[str, Any]])
         script_hash=_content_hash(script),
         contents=contents,
         cards=cards,
+        quanta=quanta,
     )
 
 
@@ -86,7 +129,7 @@ def _contents(gathering: Gathering, readers: Mapping[str, ResultReader], chosen:
     """All but the cards, JSON-able; every text in it is made visible already."""
     sources = list(gathering.sources)
     return {
-        "title": escape_controls(gathering.dictionary.title or gathering.dictionary.id),
+        "title": escape_controls(gathering.subject.title or gathering.subject.id),
         "facts": _facts(gathering),
         "sources": [escape_controls(source) for source in sources],
         "times": _times(readers, sources),
@@ -103,13 +146,13 @@ def _contents(gathering: Gathering, readers: Mapping[str, ResultReader], chosen:
 
 def _facts(gathering: Gathering) -> list[list[str]]:
     """What, when, from which recipe: name and text."""
-    manifest = gathering.dictionary.manifest
+    manifest = gathering.subject.manifest
     structure = (manifest.get("config") or {}).get("dictionary") or {}
     activation = (structure.get("activation") or {}).get("kind")
     summary = manifest.get("summary") or {}
     facts = {
-        "dictionary": f"{gathering.dictionary.id}",
-        "recipe": ", ".join(gathering.dictionary.names),
+        "dictionary": gathering.subject.id if gathering.subject.kind == "dictionaries" else "",
+        "recipe": ", ".join(gathering.subject.names),
         "description": str((manifest.get("recipe") or {}).get("description") or ""),
         "made": str(manifest.get("created", ""))[:16].replace("T", " "),
         "structure": ", ".join(
