@@ -10,11 +10,13 @@ from pydantic import ValidationError
 
 from analyses.planted import DECOUPLED, FIRST_ONLY, ONLY, SHARED, SHRUNK, answer, planted_inputs
 from analyses.tiny_run import NAMES, tiny_inputs
+from interventions.tiny_series import tiny_corpus
 from ontogeny.analyses.contract import AnalysisInputs
 from ontogeny.analyses.patched_kl import PATCHED_KL, PatchedKLConfig
 from ontogeny.analyses.patched_kl import measure as measuring
 from ontogeny.analyses.patched_kl.config import LatentSetConfig
 from ontogeny.analyses.patched_kl.sets import LatentSet, choose_sets, pair_of, rank_latents
+from ontogeny.analyses.patched_kl.tokens import part_rows
 from ontogeny.errors import AnalysisError, HookPointError
 from ontogeny.interventions.sources import source_positions
 from ontogeny.interventions.splice import predicted_positions
@@ -191,7 +193,7 @@ def test_errors_are_over_documents(inputs: AnalysisInputs, result: Result) -> No
 
 
 def test_plain_text_has_one_group_and_says_what_is_missing(tmp_path: Path) -> None:
-    plain = tiny_inputs(tmp_path)
+    plain = tiny_inputs(tmp_path, n_rows=9)
     config = CONFIG.model_copy(update={"sets": [LatentSetConfig(of="base-only")], "sweep": []})
     found = answer(PATCHED_KL, plain, config, tmp_path / "result")
     assert found.summary["groups"] == ["all"] and not found.table("sweep").rows()
@@ -251,6 +253,14 @@ def test_sets_and_rankings_find_what_was_planted(tmp_path: Path) -> None:
     assert len(sets["all/whole/None/None"].latents) == 8 and len(sets["top 2/whole/None/None"].latents) == 2
     assert sets["chat-only/best/nu/None"].latents == (ONLY,), "what latent scaling confirms ranks first"
     assert len({sets[f"chat-only/random/None/{seed}"].latents for seed in range(5)}) > 1
+
+
+def test_what_is_measured_is_not_what_means_are_taken_from() -> None:
+    corpus = tiny_corpus(7)
+    measured, fitted = part_rows(corpus)
+    assert measured.tolist() == [0, 2, 4, 6] and fitted.tolist() == [1, 3, 5]
+    corpus.held_out[1:] = False
+    assert [each.tolist() for each in part_rows(corpus)] == [[0], [0]]
 
 
 def test_any_two_snapshots_of_a_longer_series(tmp_path: Path) -> None:

@@ -129,7 +129,7 @@ class _Summary:
     def _missing(self) -> list[str]:
         empty = [each.name for each in self.sets if each.half == "whole" and not each.latents]
         missing = [f"no latent is {name}: that set is empty and its rows are missing" for name in empty]
-        if not any(name.startswith("answer/") for name in self.tokens.groups):
+        if not np.asarray(self.inputs.corpus.masks["assistant"]).any():
             missing.append("no chat masks: the text holds no conversation, so there are no template or answer tokens")
         if self._baseline(GAP)["closed"] is None:
             missing.append("the snapshots predict nearly the same: no share of so small a gap is quoted")
@@ -146,20 +146,23 @@ class _Summary:
         )
         if gap["closed"] is None:
             return
-        found = {name: self._baseline(name) for name in (ALL_LATENTS, "mean difference")}
+        latents, mean = (self._baseline(name) for name in (ALL_LATENTS, "mean difference"))
         yield (
-            f"All latents written as {chat} writes them close {_share(found[ALL_LATENTS])} of that gap, the mean "
-            f"difference {_share(found['mean difference'])}; {base}'s activation by itself closes {_share(patched)}."
+            f"Share of that gap closed: {_share(patched)} by {base}'s activation alone, {_share(mean)} with the mean "
+            f"difference, {_share(latents)} with all latents as {chat} writes them."
         )
+        if patched["closed"] < 0:
+            yield f"{base}'s activation does not fit {chat}'s later blocks: it does harm before any latent is put in."
         for row in self.rows["sets"]:
             if (row["half"], row["form"], row["group"]) == ("whole", "replace", ALL):
-                yield f"{row['set']}: {row['n_latents']:,} latents replaced close {_share(row)}."
+                yield f"{row['set']}, {row['n_latents']:,} latents replaced: {_share(row)}."
         for row in self.rows["contrasts"]:
             known = row["difference_low"] is not None
             if known and (row["versus"], row["form"], row["group"]) == ("worst", "replace", ALL):
                 yield (
-                    f"{row['set']}, halved by {row['by']}: the best half closes {row['difference']:+.1%} more than the "
-                    f"worst ({row['difference_low']:+.1%} to {row['difference_high']:+.1%})."
+                    f"{row['set']}, halved by {row['by']} ({row['n_latents']:,} latents each): the best half closes "
+                    f"{row['difference']:+.1%} more than the worst ({row['difference_low']:+.1%} to "
+                    f"{row['difference_high']:+.1%})."
                 )
 
 

@@ -46,7 +46,7 @@ class MeasuredTokens:
         return self.member[:, here], self.document[here]
 
 
-def part_rows(corpus: Corpus) -> tuple[Int[np.ndarray, " row"], Int[np.ndarray, " row"]]:
+def part_rows(corpus: Corpus) -> tuple[Int[np.ndarray, " measured"], Int[np.ndarray, " fitted"]]:
     """Held-out rows that are measured, and those that mean differences are taken from: in turns, so that no patch is
     judged on the text it was made from. A single row serves both."""
     rows = corpus.rows("held_out")
