@@ -7,7 +7,7 @@ point), `d_model` (the model's width), `latent`.
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from ontogeny.errors import HookPointError
 
@@ -72,6 +72,7 @@ def source_names(sources: Sequence[Source]) -> list[str]:
     return [source.name for source in sources]
 
 
+@runtime_checkable
 class Playground(Protocol):
     """Who holds models and answers what-if questions, for those who must not import torch: a server, say.
 

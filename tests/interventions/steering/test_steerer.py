@@ -9,14 +9,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from interventions.steering.tiny_steerer import POINT, ask, make_steerer, save_series
+from interventions.steering.tiny_steerer import POINT, PROMPT, ask, make_dictionary, make_steerer, save_series
 from ontogeny.dictionaries.codes import Codes
+from ontogeny.dictionaries.config import CrosscoderConfig
+from ontogeny.dictionaries.crosscoder import Crosscoder
+from ontogeny.errors import ConfigError, DictionaryError
 from ontogeny.interventions.steering.config import SteeringRequest
 from ontogeny.interventions.steering.record import SteeringRecord, TokenRecord
 from ontogeny.interventions.steering.steerer import Steerer
 from ontogeny.snapshots.hooks import HookedModel
 from ontogeny.snapshots.series import SnapshotSeries
-from ontogeny.types import HookPoint
+from ontogeny.types import HookPoint, Playground
 from snapshots.tiny_models import CONFIGS
 
 PLACE = HookPoint.parse(POINT)
@@ -335,9 +338,50 @@ def test_an_iterator_that_is_dropped_leaves_what_there_was(series: SnapshotSerie
 
 def test_events_are_json(series: SnapshotSeries) -> None:
     steerer, request = make_steerer(series), ask("step8", {"kind": "add", "latents": [1], "strength": 3})
+    assert isinstance(steerer, Playground)
     events = list(steerer.iter_events(request.model_dump(mode="json")))
     assert json.loads(json.dumps(events)) == events
     assert {each["event"] for each in events} == {"token", "text"}
+    with pytest.raises(ConfigError, match="interventions"):
+        next(steerer.iter_events({"prompt": PROMPT, "snapshot": "step8", "intervention": []}))
+
+
+def test_a_transcoder_is_steered_where_it_writes(series: SnapshotSeries, models: dict[str, HookedModel]) -> None:
+    """Codes from what enters an MLP, changes at what it gives; no snapshot's own evidence is known there."""
+    reads, writes = "resid_pre.1", "mlp_out.1"
+    torch.manual_seed(0)
+    names = [[f"{label}:{point}" for label in series.labels] for point in (reads, writes)]
+    config = CrosscoderConfig.model_validate({"n_latents": 24, "activation": {"kind": "topk", "k": 6}})
+    made = Crosscoder(config, names[0], names[1], d_model=32)
+    with torch.no_grad():
+        for weight in (made.W_enc, made.W_dec, made.b_dec):
+            weight.normal_()
+    made.set_scales(torch.tensor([0.7, 1.3]), scale_out=torch.tensor([2.0, 0.4]))
+    steerer, place = Steerer(series, made.eval(), [reads, writes]), HookPoint.parse(writes)
+    tokens = torch.tensor([prompt_of(steerer, ask())])
+    with torch.no_grad():
+        entering = HookPoint.parse(reads)
+        x = torch.stack([models[label].read(tokens, [entering])[entering][0] for label in series.labels], dim=1)
+        change = made.encode(x).sparse().dense() @ made.W_dec[:, 1] / made.scale_out[1]
+        change[0] = 0
+        logits = models["step8"].forward(tokens, replace={place: lambda value: value - 1.5 * change}).logits
+    record = steerer.steer(ask("step8", {"kind": "scale", "factor": -0.5}, monitor=[0], sampling={"max_tokens": 1}))
+    assert generated(record)[0].token == int(logits[0, -1].argmax())
+    probability = float(logits[0, -1].softmax(0).max())
+    assert generated(record)[0].probability == pytest.approx(probability, rel=1e-3)
+    assert generated(record)[0].evidence == ((None, None),)
+
+
+def test_models_in_half_precision(series: SnapshotSeries) -> None:
+    steerer = Steerer(series, make_dictionary(series.labels), [POINT], dtype="bfloat16")
+    record = steerer.steer(ask("step8", {"kind": "scale", "factor": 1}, control=True))
+    assert all(each.kl == 0 for each in generated(record))
+
+
+def test_a_skip_connection_is_refused(series: SnapshotSeries) -> None:
+    steerer = Steerer(series, make_dictionary(series.labels, skip=True), [POINT])
+    with pytest.raises(DictionaryError, match="skip"):
+        steerer.steer(ask("step8", {"kind": "remove"}))
 
 
 def test_a_full_context_ends_a_text(tmp_path: Path) -> None:
