@@ -39,8 +39,5 @@ QUESTIONS = {
     "truth": Question(
         "what the whole chain finds of a planted language, of two seeds (some 12 minutes)", answer_by("truth")
     ),
-    "quanta_truth": Question(
-        "clusters of gradients against planted parities and rules (some 8 minutes)", answer_by("quanta_truth")
-    ),
     "reads": Question("shuffled reads of a store against sequential ones", answer_by("reads")),
 }

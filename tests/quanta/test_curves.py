@@ -88,7 +88,9 @@ def test_curves_correlate_as_numpy_says() -> None:
     losses = np.random.default_rng(1).normal(size=(7, 6)).astype(np.float32)
     np.testing.assert_allclose(correlate_curves(losses), np.corrcoef(losses.astype(np.float64)), atol=1e-6)
     losses[3] = 2.0
-    with pytest.raises(NonFiniteError, match="chosen token 3 is the same"):
+    with pytest.raises(NonFiniteError, match="loss of row 3 is the same"):
         correlate_curves(losses)
+    with pytest.raises(NonFiniteError, match="canonical index 13 is the same"):
+        correlate_curves(losses, np.arange(10, 17))
     with pytest.raises(AnalysisError, match="three snapshots and there are 2"):
         correlate_curves(losses[:, :2])

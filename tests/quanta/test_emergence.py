@@ -50,9 +50,10 @@ def test_the_crossing_lies_between_the_last_above_and_the_first_below(curve: lis
 
 def test_half_of_a_fall_and_of_none() -> None:
     curves = np.array([[4.0, 3.0, 2.0], [1.0, 1.0, 1.0], [1.0, 0.5, 2.0]])
-    assert halfway(curves).tolist() == [3.0, -np.inf, -np.inf]
+    assert halfway(curves).tolist() == [3.0, -np.inf, 0.75]
     assert halfway(curves, 0.25)[0] == 3.5
-    assert find_emergence(curves, np.arange(3.0), halfway(curves)).censored.tolist() == [0, 1, 1]
+    found = find_emergence(curves, np.arange(3.0), halfway(curves))
+    assert found.censored.tolist() == [0, 1, 0] and found.forgotten.tolist() == [False, False, True]
 
 
 def test_intervals_keep_what_is_censored() -> None:

@@ -44,13 +44,15 @@ def _facts(workspace: Workspace, artifact: Artifact) -> list[tuple[str, str]]:
     """When, from what, with which settings."""
     manifest = artifact.manifest
     known = {each.id: each for each in workspace.artifacts()}
-    stores = [role for role, identity in artifact.inputs.items() if _is_store(known.get(identity))]
+    stores = [role for role, identity in artifact.inputs.items() if _is_of(known.get(identity), "activations")]
+    losses = [role for role, identity in artifact.inputs.items() if _is_of(known.get(identity), "losses")]
     rests_on = [
         f"{role} {identity}" + (f" ({known[identity].title})" if identity in known and known[identity].title else "")
         for role, identity in artifact.inputs.items()
-        if role not in stores
+        if role not in (*stores, *losses)
     ]
     rests_on += [f"{len(stores)} store{'s' if len(stores) > 1 else ''} of activations"] if stores else []
+    rests_on += [f"losses of {len(losses)} snapshot{'s' if len(losses) > 1 else ''}"] if losses else []
     made = str(manifest.get("created", ""))[:16].replace("T", " ")
     seconds = manifest.get("seconds")
     made += f" in {seconds:.3g} s" if isinstance(seconds, int | float) else ""
@@ -62,8 +64,8 @@ def _facts(workspace: Workspace, artifact: Artifact) -> list[tuple[str, str]]:
     return [(heading, text) for heading, text in facts if text]
 
 
-def _is_store(artifact: Artifact | None) -> bool:
-    return artifact is not None and artifact.kind == "activations"
+def _is_of(artifact: Artifact | None, kind: str) -> bool:
+    return artifact is not None and artifact.kind == kind
 
 
 def _print_numbers(summary: dict[str, Any], console: Console) -> None:

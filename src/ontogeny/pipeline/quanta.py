@@ -11,6 +11,7 @@ from ontogeny.config import config_identity
 from ontogeny.errors import AnalysisError
 from ontogeny.pipeline.inputs import Run
 from ontogeny.pipeline.losses import Measurement
+from ontogeny.quanta.activation_gram import compute_activation_gram
 from ontogeny.quanta.curves import correlate_curves
 from ontogeny.quanta.gram import compute_gram
 from ontogeny.quanta.gram_files import load_gram, save_gram
@@ -68,22 +69,25 @@ class _Stage:
     def similarity(self, place: int) -> np.ndarray:
         """Cosines [token token] at one snapshot; products that were pruned are made again."""
         if self.config.kernel == "curves":
-            return correlate_curves(self.measurement.losses.own.losses[self.tokens])
+            return correlate_curves(self.measurement.losses.own.losses[self.tokens], self.tokens)
         return load_gram(self.gram(place).path).similarity()
 
     def gram(self, place: int) -> Artifact:
-        """The products of the chosen tokens' gradients at one snapshot."""
+        """The products of the chosen tokens' gradients, or activations, at one snapshot."""
         draft = self.run.begin("grams", self._gram_identity(place), {"corpus": self.measurement.text.id})
         if draft.complete:
             return self.run.workspace.find(draft.id, "grams")
         series = self.measurement.series
         label = series.labels[place]
-        self.run.reporter.say(f"quanta {label}: products of the gradients of {len(self.tokens):,} tokens")
+        self.run.reporter.say(f"quanta {label}: products of the {self.config.kernel} of {len(self.tokens):,} tokens")
         model = series.open(place, device=self.run.device)
         documents = self.measurement.documents_for(label)
         scratch = draft.path / "scratch"
         scratch.mkdir(exist_ok=True)
-        gram = compute_gram(model, documents, self.tokens, self.config.gram, scratch)
+        if self.config.kernel == "activations":
+            gram = compute_activation_gram(model, documents, self.tokens, self.config.gram)
+        else:
+            gram = compute_gram(model, documents, self.tokens, self.config.gram, scratch)
         gram.similarity()  # says which token has no gradient, before anything is kept
         save_gram(gram, draft.path)
         shutil.rmtree(scratch)
@@ -96,6 +100,7 @@ class _Stage:
     def _gram_identity(self, place: int) -> dict[str, Any]:
         series = self.measurement.series
         return {
+            "kernel": self.config.kernel,
             **config_identity(self.config.gram),
             "tokens": fingerprint_of(self.tokens)[:12],
             "documents": self.measurement.documents_for(series.labels[place]).fingerprint[:12],
@@ -111,7 +116,7 @@ class _Stage:
         identity: dict[str, Any] = config_identity(self.config)
         kept = {key: identity[key] for key in ("method", "background", "n_clusters", "n_init", "seed", "kernel")}
         inputs = {"corpus": self.measurement.text.id}
-        compares = self.config.kernel == "gradients"
+        compares = self.config.kernel != "curves"
         if compares:
             kept["gram"] = self._gram_identity(place)
         else:

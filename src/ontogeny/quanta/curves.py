@@ -99,8 +99,12 @@ def find_solved(losses: Float[np.ndarray, "token column"], low: float = LOW) -> 
     return Solved(first, (first >= 0) & (below.sum(axis=1) == losses.shape[1] - first))
 
 
-def correlate_curves(losses: Float[np.ndarray, "token column"]) -> Float[np.ndarray, "token token"]:
+def correlate_curves(
+    losses: Float[np.ndarray, "token column"], tokens: Int[np.ndarray, " token"] | None = None
+) -> Float[np.ndarray, "token token"]:
     """Correlation of tokens' loss curves over columns, a kernel as cosines of gradients are one.
+
+    `tokens`: their canonical indices, for the error.
 
     AnalysisError with fewer than three columns; NonFiniteError names a token whose loss never changes.
     """
@@ -113,8 +117,9 @@ def correlate_curves(losses: Float[np.ndarray, "token column"]) -> Float[np.ndar
     length = np.linalg.norm(centred, axis=1)
     flat = np.flatnonzero(~(length > 1e-6))
     if len(flat):
+        name = f"row {flat[0]}" if tokens is None else f"the token of canonical index {tokens[flat[0]]}"
         raise NonFiniteError(
-            f"the loss of chosen token {flat[0]} is the same in all snapshots or not finite, so that its correlation "
+            f"the loss of {name} is the same in all snapshots or not finite, so that its correlation "
             "with others is not defined; leave that token out."
         )
     unit = centred / length[:, None]

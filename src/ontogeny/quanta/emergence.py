@@ -68,12 +68,13 @@ def find_emergence(
 
 
 def halfway(curves: Float[np.ndarray, "curve snapshot"], share: float = 0.5) -> Float[np.ndarray, " curve"]:
-    """The threshold at which a share of the fall from the first to the last snapshot is done.
+    """The threshold at which a share of the fall from the first snapshot to the lowest is done.
 
     −inf (never reached) for a curve that does not fall: there is nothing to emerge.
+    Source: Chang, Tu and Bergen 2023, arXiv 2308.15419 (age of acquisition, at half).
     """
-    first, last = curves[:, 0], curves[:, -1]
-    return np.asarray(np.where(last < first, first - share * (first - last), -np.inf))
+    first, lowest = curves[:, 0], curves.min(axis=1)
+    return np.asarray(np.where(lowest < first, first - share * (first - lowest), -np.inf))
 
 
 def summarise_draws(

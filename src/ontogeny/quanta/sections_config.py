@@ -36,8 +36,9 @@ class QuantaConfig(Config):
     n_snapshots: Annotated[int, Field(ge=1)] = 1
     """At how many snapshots tokens are compared: where equal parts of the fall of their mean loss are done, and the
     last."""
-    kernel: Literal["gradients", "curves"] = "gradients"
-    """What is compared: gradients of losses, or (curves) losses over all snapshots, by their correlation."""
+    kernel: Literal["gradients", "activations", "curves"] = "gradients"
+    """What is compared: gradients of losses, MLP activations where a token is predicted, or (curves) losses over all
+    snapshots, by their correlation."""
     gram: GramConfig = GramConfig()
     """Products of gradients: of which parameters, in which precision."""
     method: Literal["regularised", "angular", "linkage"] = "regularised"

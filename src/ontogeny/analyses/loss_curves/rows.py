@@ -24,7 +24,7 @@ def number(value: Any) -> float | None:
 
 def mean_rows(size: SizeLosses, sums: AxisSums, weights: Weights, level: float) -> Iterator[dict[str, Any]]:
     """The mean loss of every snapshot."""
-    means = sums.share("loss")
+    means = sums.means
     low, high = percentile_interval(means.bootstrap(weights), level)
     alone = len(sums.size) < 2
     for place, snapshot in enumerate(size.snapshots):
@@ -44,7 +44,7 @@ def mean_rows(size: SizeLosses, sums: AxisSums, weights: Weights, level: float) 
 
 def fit_rows(axis: Axis, sums: AxisSums, weights: Weights, config: LossCurvesConfig) -> Iterator[dict[str, Any]]:
     """The power law of the mean loss along an axis; none where fewer than two points are left."""
-    means = sums.share("loss")
+    means = sums.means
     places = _fitted(axis, means.mean, config)
     if axis.x_name == "snapshot" or len(np.unique(axis.x[places])) < 2:
         return
@@ -102,20 +102,15 @@ def density_rows(size: SizeLosses, documents: Documents, config: LossCurvesConfi
             }
 
 
-def _interval(
-    name: str, sums: ClusterSums, weights: Weights, level: float, column: int | None = None
-) -> dict[str, float | None]:
+def _interval(name: str, sums: ClusterSums, weights: Weights, level: float) -> dict[str, float | None]:
     """A share with its interval; null where nothing was counted."""
-    total = sums.total if column is None else sums.total[:, column]
-    size = sums.size if sums.size.ndim == 1 else sums.size[:, column]
-    if size.sum() == 0:
+    if sums.size.sum() == 0:
         return {name: None, f"{name}_low": None, f"{name}_high": None}
-    one = ClusterSums(total, size)
-    drawn = weights @ size > 0
-    low, high = percentile_interval(one.bootstrap(weights[drawn]), level)
-    alone = int((size > 0).sum()) < 2
+    drawn = weights[weights @ sums.size > 0]
+    low, high = percentile_interval(sums.bootstrap(drawn), level)
+    alone = int((sums.size > 0).sum()) < 2
     ends = {f"{name}_low": None if alone else float(low), f"{name}_high": None if alone else float(high)}
-    return {name: float(one.mean), **ends}
+    return {name: float(sums.mean), **ends}
 
 
 def change_rows(axis: Axis, sums: AxisSums, weights: Weights, level: float) -> Iterator[dict[str, Any]]:
@@ -126,12 +121,12 @@ def change_rows(axis: Axis, sums: AxisSums, weights: Weights, level: float) -> I
             "column": label,
             "step": axis.steps[place],
             "n_solved": int(sums.solved[:, place].sum()),
-            **_interval("stays", sums.share("stays", of="solved"), weights, level, place),
+            **_interval("stays", sums.share("stays", place, of="solved"), weights, level),
             "n_emerged": int(sums.emerged[:, place].sum()),
-            **_interval("emerged", sums.share("emerged"), weights, level, place),
-            **_interval("forgotten", sums.share("forgotten", of="emerged"), weights, level, place),
+            **_interval("emerged", sums.share("emerged", place), weights, level),
+            **_interval("forgotten", sums.share("forgotten", place, of="emerged"), weights, level),
             "n_monogenic": int(sums.monogenic[:, place].sum()),
-            **_interval("monogenic", sums.share("monogenic"), weights, level, place),
+            **_interval("monogenic", sums.share("monogenic", place), weights, level),
         }
 
 

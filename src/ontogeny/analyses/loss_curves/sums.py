@@ -82,10 +82,15 @@ class AxisSums:
     polygenic: Float[np.ndarray, " document"]
     listed: dict[str, list[int]] = field(default_factory=lambda: {"monogenic": [], "polygenic": []})
 
-    def share(self, part: str, of: str | None = None) -> ClusterSums:
-        """A count over all tokens, or over another count."""
-        total = getattr(self, part)
-        return ClusterSums(total, self.size if of is None else getattr(self, of))
+    @property
+    def means(self) -> ClusterSums:
+        """Mean losses of all columns."""
+        return ClusterSums(self.loss, self.size)
+
+    def share(self, part: str, column: int, of: str | None = None) -> ClusterSums:
+        """A count in one column over all tokens, or over another count there."""
+        size = self.size if of is None else getattr(self, of)[:, column]
+        return ClusterSums(getattr(self, part)[:, column], size)
 
 
 def iter_blocks(documents: Documents, max_tokens: int | None) -> Iterator[tuple[slice, Int[np.ndarray, " token"]]]:

@@ -11,7 +11,7 @@ class QuantaReportConfig(Config):
     """Of every quantum: its tokens, its loss over snapshots, when it emerged, how sure that is, what it was before."""
 
     emergence_share: Annotated[float, Field(gt=0, lt=1)] = 0.5
-    """A quantum emerges when this share of the fall of its mean loss, from first to last snapshot, is done."""
+    """A quantum emerges when this share of its mean loss's fall, from the first snapshot to the lowest, is done."""
     emergence_loss: Annotated[float | None, Field(gt=0)] = None
     """Emergence at this mean loss in nats instead."""
     draws: Annotated[int, Field(ge=2)] = 200
