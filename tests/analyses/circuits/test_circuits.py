@@ -140,7 +140,8 @@ def test_assembly_says_how_much_of_the_last_circuit_is_there(
     assert text and all("first" in each for each in text)
     poor = [row for row in result.table("verification").rows() if row["poor"]]
     assert result.summary["n_poor"] == len(poor)
-    assert [each.startswith("Poor") for each in text] == [True] * len(poor) + [False]
+    assert [each.startswith("Poor") for each in text] == [True] * bool(poor) + [False]
+    assert all(f"{row['snapshot']} (r" in text[0] for row in poor)
 
 
 def test_every_finished_snapshot_is_taken_from_scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -207,7 +208,7 @@ def test_one_cluster_has_no_errors_and_no_circuit(tmp_path: Path) -> None:
     inputs = circuit_inputs(tmp_path)
     result = saved(RUN(inputs, make_config(write_pairs(tmp_path / "first.jsonl", 2))), tmp_path / "result")
     assert {row["effect_se"] for row in result.table("edges").rows()} <= {None}
-    assert "no edge is significant in step8" in result.summary["sentences"][-1]
+    assert "no edge counts in step8" in result.summary["sentences"][-1]
 
 
 def test_shuffled_answers_seldom_find_an_edge(tmp_path: Path) -> None:
@@ -273,6 +274,19 @@ def test_circuits_nest_and_controls_leave_out_what_moves_nothing() -> None:
     assert weights[heavy].mean() > weights[light].mean()
     assert choose_sizes(0).tolist() == [0] and choose_sizes(1).tolist() == [0, 1]
     assert take_first(np.zeros((3, 2)), 4).shape == (0, 2)
+
+
+def test_what_is_significant_but_next_to_nothing_is_in_no_circuit(
+    found: tuple[AnalysisInputs, CircuitsConfig, Result], tmp_path: Path
+) -> None:
+    inputs, config, _ = found
+    strict = config.model_copy(update={"least": 0.9})
+    pairs = tokenize_behaviours(config.behaviours, config.policy, inputs.series.tokenizer)
+    fresh = dataclasses.replace(inputs, scratch=tmp_path)
+    circuits = trace_behaviours(fresh, config, make_wiring(inputs, config), pairs)["first"]
+    loose, tight = (judge_edges(circuits, each) for each in (config.model_copy(update={"least": 0.0}), strict))
+    assert (tight.significant == loose.significant).all() and not tight.circuit.any()
+    assert (loose.circuit.sum(axis=0) > 0).tolist() == loose.significant.any(axis=0).tolist()
 
 
 def test_the_fewest_edges_that_hold_most() -> None:

@@ -99,7 +99,7 @@ ASSEMBLY = (
     Column("reach_high", "fraction", "its upper end"),
     Column("n_edges", "1", "traced edges with an effect on any prompt"),
     Column("n_significant", "1", "of these, significant ones"),
-    Column("n_circuit", "1", "edges of the circuit: fewest that hold the share asked for of the significant effects"),
+    Column("n_circuit", "1", "edges of the circuit: fewest that hold the share asked for of all that count"),
     Column("n_enough", "1", "edges of the smallest circuit run that keeps that share of what all traced edges do"),
     Column("n_effective", "1", "effective number of edges: 1 where one holds all"),
     Column("jaccard_last", "fraction", "circuit in common with the last snapshot's: edges in both over in either"),

@@ -25,8 +25,8 @@ LEAST_T = 2.0
 @dataclass(frozen=True)
 class JudgedEdges:
     """The edges that are on in any snapshot: `pairs` [edge 2], places among the chosen latents; all else [edge
-    snapshot]. `size`: |effect| less what noise adds. `circuit`: the fewest significant edges, the strongest first, that
-    hold the share asked for of what all significant edges hold. `sums` [cluster edge snapshot]."""
+    snapshot]. `size`: |effect| less what noise adds. `circuit`: of the significant edges that are worth the least asked
+    for, the fewest, the strongest first, that hold the share asked for of them all."""
 
     pairs: Int[np.ndarray, "edge 2"]
     effect: Float[np.ndarray, "edge snapshot"]
@@ -57,6 +57,8 @@ def judge_edges(given: Circuits, config: CircuitsConfig) -> JudgedEdges:
     effect, se = sums.mean, sums.se
     low, high = _intervals(sums, config)
     significant = q <= config.false_discoveries
+    largest = max(abs(float((each.end - each.start).mean())) for each in given.traces)
+    counted = significant & (np.abs(effect) >= config.least * largest)
     return JudgedEdges(
         pairs=pairs,
         effect=effect,
@@ -67,7 +69,7 @@ def judge_edges(given: Circuits, config: CircuitsConfig) -> JudgedEdges:
         q=q,
         p_family=family,
         significant=significant,
-        circuit=hold_most(np.abs(effect) * significant, config.explained),
+        circuit=hold_most(np.abs(effect) * counted, config.explained),
         size=np.sqrt(np.maximum(0.0, np.square(effect) - np.square(np.nan_to_num(se)))),
         n_prompts=(values != 0).sum(axis=0),
         n_clusters=(sums.total != 0).sum(axis=0),

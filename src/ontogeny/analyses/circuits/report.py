@@ -1,6 +1,6 @@
 """The result of tracing circuits; what is poorly estimated is said first."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -28,6 +28,7 @@ from ontogeny.latents.quality import Quality, compute_quality
 from ontogeny.results import Result, View
 from ontogeny.tokens.pairs.behaviours import tokenize_behaviours
 
+HALF = 0.5
 LISTED = 10
 """Edges listed of a snapshot that has no circuit, or a smaller one."""
 
@@ -89,7 +90,7 @@ class _Report:
         self.parts: list[Mapping[str, Any]] = []
         self.curves: list[Mapping[str, Any]] = []
         self.assembly: list[Mapping[str, Any]] = []
-        self.poor: list[str] = []
+        self.poor: list[tuple[str, str, Quality]] = []
         self.told: list[str] = []
         self.circuits: dict[str, dict[str, int]] = {}
 
@@ -120,7 +121,7 @@ class _Report:
         gap = abs(float(traced.through.sum()) - change) / abs(change) if change else float("nan")
         quality = compute_quality(traced.check_estimate, traced.check_exact, gap)
         if quality.poor:
-            self.poor.append(_warning(place, quality))
+            self.poor.append((place["behaviour"], place["snapshot"], quality))
         self.verification.append(
             {
                 **place,
@@ -213,20 +214,25 @@ class _Report:
         self.circuits[name] = {row["snapshot"]: row["n_circuit"] for row in rows}
         end = rows[-1]
         if not end["n_circuit"]:
-            self.told.append(f"{name}: no edge is significant in {end['snapshot']}, the last snapshot.")
+            self.told.append(f"{name}: no edge counts in {end['snapshot']}, the last snapshot.")
             return
         began = next(row for row in rows if row["n_circuit"])
-        halves = next(row for row in rows if row["overlap_last"] >= 0.5)
-        reach = "" if np.isnan(end["reach"]) else f"; moving all traced edges makes {end['reach']:.0%} of the change"
+        halves = next(row for row in rows if row["overlap_last"] >= HALF)
+        first = "and in no earlier one" if began is end else f"the first in {began['snapshot']}"
+        when = "in none before it" if halves is end else f"from {halves['snapshot']} on"
+        reach = "" if np.isnan(end["reach"]) else f" Moving all traced edges makes {end['reach']:.0%} of the change."
         self.told.append(
-            f"{name}: {end['n_circuit']} edges hold {self.config.explained:.0%} of the significant effects in "
-            f"{end['snapshot']}{reach}. The first circuit is in {began['snapshot']}; from {halves['snapshot']} on half "
-            f"of the last one is there."
+            f"{name}: a circuit of {end['n_circuit']} edges in {end['snapshot']}, {first}; half of what the edges do "
+            f"at the end is there {when}.{reach}"
         )
 
     def summary(self) -> dict[str, Any]:
         """Poor estimates first, then what was found."""
-        return {"n_poor": len(self.poor), "circuit": self.circuits, "sentences": [*self.poor, *self.told]}
+        warnings = [
+            _warning(name, [each for each in self.poor if each[0] == name])
+            for name in dict.fromkeys(name for name, _, _ in self.poor)
+        ]
+        return {"n_poor": len(self.poor), "circuit": self.circuits, "sentences": [*warnings, *self.told]}
 
 
 def _node_rows(
@@ -257,9 +263,13 @@ def _mean(sums: ClusterSums) -> dict[str, float]:
     return {"effect": float(sums.mean), "effect_se": float(sums.se)}
 
 
-def _warning(place: Mapping[str, Any], quality: Quality) -> str:
-    r = "unknown" if np.isnan(quality.r) else f"{quality.r:.2f}"
+def _warning(name: str, poor: Sequence[tuple[str, str, Quality]]) -> str:
+    """One line for all snapshots of a behaviour."""
+    told = []
+    for _, snapshot, quality in poor:
+        r = "r unknown" if np.isnan(quality.r) else f"r {quality.r:.2f}"
+        told.append(f"{snapshot} ({r}, gap {quality.gap:.2f})")
     return (
-        f"Poor estimate of {place['behaviour']} in {place['snapshot']}: correlation of edges with patching them {r}, "
-        f"gap of the linear model {quality.gap:.2f}; read its edges as a hint of where to look."
+        f"Poor estimate of {name} in {', '.join(told)}: r is that of edges with patching them, gap that of the linear "
+        "model; read these edges as a hint of where to look."
     )
