@@ -17,7 +17,7 @@ MOST_LATENTS = 4096
 # So few tokens hold few documents, and the split takes whole ones: short ones, and a larger share held out.
 LEAST_HELD_OUT = 0.1
 MOST_TOKENS_PER_DOCUMENT = 1000
-MOST_PAIRS = 64
+MOST_PAIRS = 32
 # Quanta: a small model predicts few tokens as well as a large one does.
 LEAST_BELOW = 0.5
 MOST_EVERY = 2

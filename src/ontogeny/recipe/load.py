@@ -81,6 +81,9 @@ def _note(key: str, before: Recipe, after: Any) -> list[str]:
     shown = value.model_dump(mode="json", exclude_defaults=True) if hasattr(value, "model_dump") else value
     if key == "corpus.sources":
         shown = [source.label for source in value]
+    if key.endswith(".behaviours"):
+        shown = [behaviour.path or behaviour.kind for behaviour in value]
+        after = [behaviour.get("path") or behaviour["kind"] for behaviour in after]
     if key in ("family", "model") or shown == after:
         return []
     return [f"{key}: {_short(shown)} → {_short(after)}"]

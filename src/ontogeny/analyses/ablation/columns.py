@@ -127,7 +127,7 @@ CONTROLS = (
     _SOURCE,
     Column("against", "1", "the control"),
     Column("seed", "1", "which of its draws"),
-    Column("n_latents", "1", "latents drawn"),
+    Column("n_latents", "1", "first latents of it that are compared"),
     Column("norm", "1", "their mean decoder norm"),
     Column("norm_of_ranking", "1", "that of as many first latents of the first ranking"),
     Column("activation", "1", "their mean contribution"),

@@ -154,11 +154,11 @@ class SourceRows:
                     yield {**self.place, **row, **{key: float(value[rank]) for key, value in values.items()}}
 
     def controls(self) -> Iterator[dict[str, Any]]:
-        """What drawn latents have in common with as many of the first ranking."""
+        """What the first drawn latents have in common with as many of the first ranking; all drawn ones are all."""
         first = self.found.orders[0]
         for order in self.found.orders:
             if order.seed is not None:
-                count = len(order.latents)
+                count = min(len(order.latents), max(self.config.top, 1))
                 yield {
                     **self.place,
                     "against": order.name,
