@@ -280,7 +280,7 @@ def test_what_is_significant_but_next_to_nothing_is_in_no_circuit(
     found: tuple[AnalysisInputs, CircuitsConfig, Result], tmp_path: Path
 ) -> None:
     inputs, config, _ = found
-    strict = config.model_copy(update={"least": 0.9})
+    strict = config.model_copy(update={"least": 50.0})
     pairs = tokenize_behaviours(config.behaviours, config.policy, inputs.series.tokenizer)
     fresh = dataclasses.replace(inputs, scratch=tmp_path)
     circuits = trace_behaviours(fresh, config, make_wiring(inputs, config), pairs)["first"]

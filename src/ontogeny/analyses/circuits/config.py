@@ -23,8 +23,8 @@ class CircuitsConfig(ChangeConfig):
     explained: float = Field(default=0.8, gt=0, lt=1)
     """Share of the effect that a circuit must hold."""
     least: float = Field(default=0.01, ge=0, lt=1)
-    """Least |effect| of an edge in a circuit, as a share of the largest change of the metric in any snapshot: so that
-    what is significant but next to nothing makes no circuit where there is no behaviour."""
+    """Least |effect| of an edge in a circuit, as a share of what all traced edges sum to in the snapshot where that is
+    most: so that what is significant but next to nothing makes no circuit where there is no behaviour."""
     verify: int = Field(default=30, ge=0)
     """Strongest edges of a snapshot that are patched one by one; 0 verifies none."""
     prompts: int = Field(default=128, ge=2)

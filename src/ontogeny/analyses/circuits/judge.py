@@ -57,8 +57,7 @@ def judge_edges(given: Circuits, config: CircuitsConfig) -> JudgedEdges:
     effect, se = sums.mean, sums.se
     low, high = _intervals(sums, config)
     significant = q <= config.false_discoveries
-    largest = max(abs(float((each.end - each.start).mean())) for each in given.traces)
-    counted = significant & (np.abs(effect) >= config.least * largest)
+    counted = significant & (np.abs(effect) >= config.least * np.abs(effect.sum(axis=0)).max())
     return JudgedEdges(
         pairs=pairs,
         effect=effect,
