@@ -120,16 +120,20 @@ def print_record(record: SteeringRecord, console: Console) -> None:
             console.print(f"\nsample {sample}", style="bold", highlight=False)
         for kind in record.kinds:
             console.print()
-            console.print(Text(f"{kind:<9} ", style="bold") + _marked(record, record.passage(kind, sample), console))
+            console.print(Text.assemble((f"{kind:<9} ", "bold"), _marked(record.passage(kind, sample), console)))
     if record.monitored:
         console.print()
         console.print(_legend(record, console))
-        print_rows("monitored latents: on how many generated tokens, and their mean code there; largest code on held-out text", _latent_rows(record), console)
+        print_rows(
+            "monitored latents: on how many generated tokens, and their mean code there; largest code on held-out text",
+            _latent_rows(record),
+            console,
+        )
     rows = [_divergence_row(each) for each in record.divergences()]
     print_rows("KL(untouched ‖ changed) on generated tokens, nats", rows, console)
 
 
-def _marked(record: SteeringRecord, tokens: Sequence[TokenRecord], console: Console) -> Text:
+def _marked(tokens: Sequence[TokenRecord], console: Console) -> Text:
     """The prompt dim, what was generated plain; tokens with a monitored latent in its colour, in «» without colours."""
     text = Text()
     for each in tokens:
