@@ -5,6 +5,7 @@ Every stage leaves `sums.N.safetensors` and `stream.N.safetensors`, whole under 
 """
 
 import shutil
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -46,18 +47,18 @@ class StreamState:
             if path.is_file():
                 sums.values.update({name: _copy(each, device) for name, each in map_tensors(path).items()})
 
-    def load_stream(self) -> Tensor:
-        """The gradient at the residual stream below the last stage that is done."""
-        return _copy(map_tensors(self._file(STREAM, self.done - 1))[STREAM], torch.device("cpu"))
+    def load_stream(self) -> np.ndarray:
+        """The gradient at the residual stream below the last stage that is done, a memory map [cell d_model]."""
+        return map_tensors(self._file(STREAM, self.done - 1))[STREAM]
 
-    def save(self, sums: Sums, stream: Tensor | None) -> None:
+    def save(self, sums: Sums, stream: Iterable[Tensor] | None) -> None:
         """Keep a finished stage: the sums it changed and, if stages are left, what the next starts from."""
         if self.folder is None:
             return
         with disk_errors(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
         stage = self.done
-        changed = {name: sums.values[name] for name in sorted(sums.touched)}
+        changed = {name: sums.values[name].split(ROWS) for name in sorted(sums.touched)}
         if changed:
             self._write(SUMS, stage, changed)
         if stream is not None:
@@ -68,15 +69,15 @@ class StreamState:
         sums.touched.clear()
         self._drop_old()
 
-    def _write(self, kind: str, stage: int, tensors: dict[str, Tensor]) -> None:
+    def _write(self, kind: str, stage: int, tensors: Mapping[str, Iterable[Tensor]]) -> None:
         final = self._file(kind, stage)
         writing = final.with_suffix(".writing")
         with disk_errors(final):
             shutil.rmtree(writing, ignore_errors=True)  # what a killed call left
             writing.mkdir()
             with ColumnWriter(writing) as writer:
-                for name, tensor in tensors.items():
-                    for rows in tensor.split(ROWS):
+                for name, blocks in tensors.items():
+                    for rows in blocks:
                         writer.append({name: rows.cpu().numpy()})
                 writer.join(writing / final.name)
             (writing / final.name).replace(final)

@@ -135,7 +135,7 @@ class GradientStream:
         with frozen(self.model.module):
             self._forward()
             if state.done:
-                self.residuals.values[self._dx] = state.load_stream()
+                self.residuals.fill_slot(self._dx, state.load_stream())
             for number in range(state.done, last):
                 if number < len(self.stages):
                     self._run_stage(number)
@@ -143,7 +143,7 @@ class GradientStream:
                     assert isinstance(self.sums, PairSums)
                     above = functools.partial(self.residuals.read, self._dx)
                     add_embeddings(self.model, self.samples, above, self.sums)
-                state.save(self.sums, self.residuals.values[self._dx] if number + 1 < last else None)
+                state.save(self.sums, self.residuals.iter_slot(self._dx) if number + 1 < last else None)
 
     @property
     def _dx(self) -> int:
