@@ -7,7 +7,7 @@ import numpy as np
 
 from benchmarks.quanta_scores import Scores, score_labels, score_similarity
 from benchmarks.truth_setting import Setting
-from ontogeny.analyses.rules.scores import ceil_to_grid, score_times
+from ontogeny.analyses.rules.scores import score_times
 from ontogeny.quanta.config import GramConfig
 from ontogeny.quanta.curves import correlate_curves
 from ontogeny.quanta.documents import Documents
@@ -15,18 +15,20 @@ from ontogeny.quanta.emergence import axis_to_step, emergence_axis, find_emergen
 from ontogeny.quanta.gram import compute_gram
 from ontogeny.quanta.losses import measure_document_losses
 from ontogeny.quanta.methods import cluster_tokens
-from ontogeny.quanta.stability import match_clusters
 from ontogeny.tokens.rules.labels import Role
 from ontogeny.tokens.rules.world import RulesWorld
 
-STEPS = (512, 724, 1024, 3000)
-"""Snapshots at which tokens are compared: learning goes on in all but the last."""
-CHOSEN_STEP = 724
+STEPS = (724, 3000)
+"""Snapshots at which tokens are compared: in mid-training, and the last, whose quanta are dated."""
 N_DOCUMENTS, FIRST_DOCUMENT = 300, 1_000_000
 """Documents that no family was trained on: numbers beyond those of the corpus."""
 N_TOKENS = 400
 BELOW = 0.1
 """Loss in nats that a chosen token is under, as published."""
+SHARE = 0.9
+"""Of a quantum's fall, at which it counts as emerged: the first half is the kind of word that comes, for all rules."""
+LEAST = 3
+"""Tokens of a quantum that is dated."""
 
 
 @dataclass(frozen=True)
@@ -52,15 +54,11 @@ class RuleTokens:
 
 
 def score_rules(setting: Setting, seed: int) -> dict[str, Any]:
-    """Scores at several snapshots; emergence of the quanta of the chosen one."""
+    """Scores at several snapshots; emergence of the quanta of the last one."""
     available = [step for step in setting.series.steps if step is not None]
     steps = [step for step in STEPS if step in available] or [available[-1]]
-    chosen = CHOSEN_STEP if CHOSEN_STEP in steps else steps[-1]
-    found: dict[str, Any] = {"chosen step": chosen, "steps": {}}
-    for step in steps:
-        found["steps"][step] = score_snapshot(setting, step, seed)
-    found["emergence"] = found["steps"][chosen]["emergence"]
-    return found
+    scored = {str(step): score_snapshot(setting, step, seed) for step in steps}
+    return {"steps": scored, "emergence": scored[str(steps[-1])]["emergence"]}
 
 
 def score_snapshot(setting: Setting, step: int, seed: int) -> dict[str, Any]:
@@ -84,16 +82,18 @@ def score_snapshot(setting: Setting, step: int, seed: int) -> dict[str, Any]:
         compared[name] = compute_gram(model, text.documents, tokens, config).similarity()
         scores |= score_similarity(name, compared[name], truth, count)
     curves = measure_curves(setting, text.documents, tokens)
-    scores |= score_similarity("loss curves", correlate_curves(curves[:, : place + 1]), truth, count)
+    compared["loss curves"] = correlate_curves(curves[:, : place + 1])
+    compared["|g| + curves"] = (compared["|g|"] + compared["loss curves"]) / 2
+    for name in ("loss curves", "|g| + curves"):
+        scores |= score_similarity(name, compared[name], truth, count)
     scores["token id"] = score_labels(text.documents.predicted(tokens), truth)
     scores["random labels"] = score_labels(np.random.default_rng(seed).permutation(truth), truth)
-    quanta = cluster_tokens(compared["|g|"], [count], "linkage")[count]
-    return {
-        "n": len(tokens),
-        "rules": count,
-        "scores": scores,
-        "emergence": score_emergence(setting, curves, quanta, truth),
-    }
+    quanta = cluster_tokens(compared["|g| + curves"], [count], "linkage")[count]
+    learned = learned_by_stage(setting, stage)
+    emergence = score_emergence(setting, curves, quanta, truth, learned)
+    planted = score_emergence(setting, curves, np.unique(truth, return_inverse=True)[1], truth, learned)
+    emergence["ceiling"] = planted["spearman"]
+    return {"n": len(tokens), "rules": count, "scores": scores, "emergence": emergence}
 
 
 COMPARED = {
@@ -114,20 +114,25 @@ def measure_curves(setting: Setting, documents: Documents, tokens: np.ndarray) -
     return np.stack([measure_document_losses(series.open(place), part)[at] for place in range(len(series))], axis=1)
 
 
+def learned_by_stage(setting: Setting, stage: int) -> np.ndarray:
+    """The step at which each rule was learned as it is at a stage of the world; NaN for one that was not; [rule]."""
+    steps = np.full(len(setting.names), np.nan)
+    for version, step in zip(setting.truth.versions, setting.truth.learned, strict=True):
+        if version.stage <= stage:
+            steps[version.rule] = step
+    return steps
+
+
 def score_emergence(
-    setting: Setting, curves: np.ndarray, quanta: np.ndarray, truth: np.ndarray
+    setting: Setting, curves: np.ndarray, quanta: np.ndarray, truth: np.ndarray, learned: np.ndarray
 ) -> dict[str, float | None]:
-    """When the quantum that matches a rule best emerged, against the step at which the rule was learned."""
+    """When each quantum emerged, against the step at which the rule that most of its tokens belong to was learned."""
     steps = list(setting.series.steps)
-    rules = np.unique(truth)
-    best = match_clusters(np.searchsorted(rules, truth), quanta, len(rules)).best
-    mean = np.stack([curves[quanta == cluster].mean(axis=0) for cluster in best])
-    at = find_emergence(mean, emergence_axis(steps), halfway(mean)).at
+    dated = [quantum for quantum, size in enumerate(np.bincount(quanta)) if size >= LEAST]
+    mean = np.stack([curves[quanta == quantum].mean(axis=0) for quantum in dated])
+    at = find_emergence(mean, emergence_axis(steps), halfway(mean, SHARE)).at
     found = np.where(np.isfinite(at), axis_to_step(steps, np.where(np.isfinite(at), at, 0.0)), np.nan)
-    true = setting.learned[rules]
-    times = score_times(found, true)
-    ceiling = score_times(
-        ceil_to_grid(np.where(np.isnan(found), np.nan, true), np.array(steps, dtype=np.float64)), true
-    )
-    values = (times.n, times.spearman, times.p, times.error, ceiling.spearman)
-    return {name: None if np.isnan(value) else float(value) for name, value in zip(EMERGENCE, values, strict=True)}
+    rules = [int(np.bincount(truth[quanta == quantum]).argmax()) for quantum in dated]
+    times = score_times(found, learned[rules])
+    values = (float(times.n), times.spearman, times.p, times.error)
+    return {name: None if np.isnan(value) else float(value) for name, value in zip(EMERGENCE, values, strict=False)}

@@ -22,7 +22,7 @@ import torch
 from benchmarks.quanta_rules import score_rules
 from benchmarks.quanta_scores import PARTITIONS, Scores, score_labels, score_similarity
 from benchmarks.timing import Line, Ratio
-from benchmarks.truth_setting import open_setting
+from benchmarks.truth_setting import Setting, open_setting
 from ontogeny.quanta.sparse_parity import ParityConfig, ParityRun, compute_parity_similarity, train_parity
 from ontogeny.workspace import Workspace, write_json
 
@@ -31,8 +31,8 @@ PER_TASK = 15
 """Samples a task in the even sample."""
 N_SAMPLES = 300
 """Samples at the tasks' frequencies."""
-CHOSEN_PARITY = ("white |g|", "regularised")
-CHOSEN_RULES = ("|g|", "linkage")
+CHOSEN_PARITY = {"even": ("white |g|", "regularised"), "by frequency": ("white |g|", "linkage")}
+CHOSEN_RULES = ("|g| + curves", "linkage")
 GOALS = {"ari, parity": 0.9, "ari, rules": 0.6, "spearman, rules": 0.8}
 
 
@@ -71,56 +71,42 @@ def _score_samples(run: ParityRun, tasks: torch.Tensor, seed: int) -> dict[str, 
     return scores | {"random labels": score_labels(random, truth)}
 
 
-def answer(seed: int, workspace: Path, quick: bool) -> dict[str, Any]:
+def score_quanta(setting: Setting, seed: int, quick: bool) -> dict[str, Any]:
     """Everything of one seed."""
-    parity = score_parity(seed, quick)
-    return {"seed": seed, "parity": parity, "rules": score_rules(open_setting(seed, Workspace(workspace), quick), seed)}
+    return {"seed": seed, "parity": score_parity(seed, quick), "rules": score_rules(setting, seed)}
 
 
-def make_lines(answers: Sequence[dict[str, Any]]) -> list[Line]:
+def make_quanta_lines(answers: Sequence[dict[str, Any]]) -> list[Line]:
     """The measures that the goals are for, and the slope of emergence."""
     parity = [each["parity"] for each in answers]
     rules = [each["rules"] for each in answers]
-    name = ", ".join(CHOSEN_PARITY)
-    lines = [
-        _line("parity", f"{name}, {sample}", "ari", [_ari(each["samples"][sample], CHOSEN_PARITY) for each in parity],
-              GOALS["ari, parity"])
-        for sample in ("even", "by frequency")
-    ]  # fmt: skip
+    lines = []
+    for sample, chosen in CHOSEN_PARITY.items():
+        found = [each["samples"][sample][", ".join(chosen)]["ari"] for each in parity]
+        lines.append(_line(f"parity, {sample}", ", ".join(chosen), "ari", found, GOALS["ari, parity"]))
     lines.append(_line("parity", "emergence, log step on log frequency", "slope", [each["slope"] for each in parity]))
     for step in rules[0]["steps"]:
-        goal = GOALS["ari, rules"] if step == rules[0]["chosen step"] else None
         here = [each["steps"][step]["scores"] for each in rules]
-        lines.append(
-            _line(
-                "rules", f"{', '.join(CHOSEN_RULES)}, step {step}", "ari", [_ari(x, CHOSEN_RULES) for x in here], goal
-            )
-        )
-        for base in ("token id", "random labels"):
-            lines.append(_line("rules", f"{base}, step {step}", "ari", [x[base]["ari"] for x in here]))
+        for name in (", ".join(CHOSEN_RULES), "|g|, linkage", "loss curves, linkage", "token id", "random labels"):
+            goal = GOALS["ari, rules"] if name == ", ".join(CHOSEN_RULES) else None
+            lines.append(_line(f"rules at step {step}", name, "ari", [each[name]["ari"] for each in here], goal))
     spearman = [each["emergence"]["spearman"] for each in rules]
     lines.append(_line("rules", "emergence of quanta", "spearman", spearman, GOALS["spearman, rules"]))
-    lines.append(_line("rules", "ceiling of the grid", "spearman", [each["emergence"]["ceiling"] for each in rules]))
+    lines.append(
+        _line("rules", "the same of the planted labels", "spearman", [each["emergence"]["ceiling"] for each in rules])
+    )
     return lines
-
-
-def _ari(scores: dict[str, Scores], chosen: tuple[str, str]) -> float:
-    return scores[", ".join(chosen)]["ari"]
 
 
 def _line(part: str, case: str, measure_name: str, values: Sequence[float | None], goal: float | None = None) -> Line:
     known = [value for value in values if value is not None]
     ratio = Ratio(float(np.median(known)), min(known), max(known)) if known else None
-    return Line("quanta_truth", f"{part}: {case}", measure_name, ratio, None, goal, "at_least", "" if known else "none")
+    return Line(
+        "truth", f"quanta, {part}: {case}", measure_name, ratio, None, goal, "at_least", "" if known else "none"
+    )
 
 
-def measure(full: bool) -> list[Line]:
-    """The lines of this question."""
-    with tempfile.TemporaryDirectory() as folder:
-        return make_lines([answer(seed, Path(folder), quick=False) for seed in (SEEDS if full else SEEDS[:1])])
-
-
-def format_answers(answers: Sequence[dict[str, Any]]) -> str:
+def format_quanta(answers: Sequence[dict[str, Any]]) -> str:
     """Tables of all ways to compare and to cluster, a seed after the other."""
     parts = []
     for each in answers:
@@ -130,18 +116,18 @@ def format_answers(answers: Sequence[dict[str, Any]]) -> str:
         for sample, scores in parity.get("samples", {}).items():
             parts.append(f"  {sample}: ARI / AMI by {', '.join(PARTITIONS)}\n{_format_scores(scores)}")
         for step, found in rules["steps"].items():
-            told = f"  rules at step {step}: {found['n']} tokens of {found['rules']} rules"
-            parts.append(f"{told}\n{_format_scores(found['scores'])}")
-        emergence = rules["emergence"]
+            head = f"  rules at step {step}: {found['n']} tokens of {found['rules']} rules"
+            parts.append(f"{head}\n{_format_scores(found['scores'])}")
+        told = {name: _show(value) for name, value in rules["emergence"].items()}
         parts.append(
-            f"  emergence of {emergence['n']} quanta against their rules: Spearman {_show(emergence['spearman'])} (p "
-            f"{_show(emergence['p'])}), ceiling {_show(emergence['ceiling'])}, {_show(emergence['error'])} octaves off"
+            f"  emergence of {told['n']} quanta against their rules: Spearman {told['spearman']} (p {told['p']}), with "
+            f"the planted labels {told['ceiling']}; {told['error']} octaves off"
         )
     return "\n".join(parts)
 
 
 def _show(value: float | None) -> str:
-    return "-" if value is None else f"{value:.2f}"
+    return "-" if value is None else f"{value:.0f}" if value == round(value) else f"{value:.2f}"
 
 
 def _format_scores(scores: dict[str, Scores]) -> str:
@@ -167,8 +153,11 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as folder:
         place = options.workspace or Path(folder)
-        answers = [answer(seed, place, options.quick) for seed in options.seed or SEEDS]
-    print(format_answers(answers))
+        answers = [
+            score_quanta(open_setting(seed, Workspace(place), options.quick), seed, options.quick)
+            for seed in options.seed or SEEDS
+        ]
+    print(format_quanta(answers))
     if options.json:
         write_json(options.json, {"answers": answers})
 

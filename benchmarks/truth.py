@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from benchmarks.quanta_truth import format_quanta, make_quanta_lines, score_quanta
 from benchmarks.timing import Line
 from benchmarks.truth_baselines import Contender, components, crosscoder, neurons, snapshot_saes
 from benchmarks.truth_courses import FATES, Courses, by_own_strength, by_prediction
@@ -186,6 +187,7 @@ def answer(seed: int, workspace: Path, quick: bool) -> dict[str, Any]:
         "ceiling": ceiling(setting),
         "measures": {name: each.measures for name, each in scored.items()},
         "rules": {name: each.rules for name, each in scored.items()},
+        "quanta": score_quanta(setting, seed, quick),
     }
     return dict(_without_nan(found))
 
@@ -202,7 +204,8 @@ def _without_nan(value: Any) -> Any:
 def measure(full: bool) -> list[Line]:
     """The lines of this question: each contender's measures, median and range over the seeds."""
     with tempfile.TemporaryDirectory() as folder:
-        return make_lines(answer_side_by_side(SEEDS, Path(folder), quick=False))
+        answers = answer_side_by_side(SEEDS, Path(folder), quick=False)
+    return make_lines(answers) + make_quanta_lines([each["quanta"] for each in answers])
 
 
 def answer_side_by_side(seeds: Sequence[int], workspace: Path, quick: bool) -> list[dict[str, Any]]:
@@ -235,6 +238,7 @@ def main(arguments: list[str] | None = None) -> None:
         else:
             answers = [answer(seeds[0], place, options.quick)]
     print(format_answers(answers))
+    print(format_quanta([each["quanta"] for each in answers]))
     if options.json:
         write_json(options.json, {"answers": answers})
 
