@@ -53,7 +53,7 @@ def test_snapshots_where_equal_parts_of_the_fall_are_done() -> None:
     assert choose_snapshots(labels, np.ones(6), config(n_snapshots=2)) == [0, 5]
     assert choose_snapshots(labels, loss, config(snapshots=["d", "b"])) == [1, 3]
     assert choose_snapshots(labels, loss, config(kernel="curves", n_snapshots=3)) == [5]
-    with pytest.raises(AnalysisError, match="quanta.snapshots names 'g'; the series has a, b"):
+    with pytest.raises(AnalysisError, match=r"quanta.snapshots names 'g'; the series has a, b"):
         choose_snapshots(labels, loss, config(snapshots=["g"]))
 
 

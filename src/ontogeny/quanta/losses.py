@@ -23,6 +23,10 @@ BATCH_TOKENS = 4096
 """Tokens of one forward, padding counted."""
 PART_TOKENS = 1 << 19
 """Tokens after which a part of a snapshot's losses is kept on disk: what a killed call loses at most."""
+ENOUGH_TOKENS = 512
+"""Tokens of a batch from which on more do not make it faster."""
+ALIKE = 0.9
+"""Documents of a batch are at least this share of its longest, once it is large enough."""
 FILE = "losses.safetensors"
 
 
@@ -46,12 +50,19 @@ def measure_document_losses(
 
 
 def _batches(documents: Documents, batch_tokens: int) -> Iterator[Int[np.ndarray, " document"]]:
-    """Documents with something to predict, longest first, so many that they fit when padded; at least one."""
+    """Documents with something to predict, longest first, so many that they fit when padded; at least one.
+
+    Where a batch is large enough for full speed, it ends before documents of which much would be padding.
+    """
     order = np.argsort(-documents.lengths, kind="stable")
     order = order[documents.lengths[order] >= 2]
+    lengths = documents.lengths[order]
     start = 0
     while start < len(order):
-        stop = start + max(1, batch_tokens // int(documents.lengths[order[start]]))
+        longest = int(lengths[start])
+        most = start + max(1, batch_tokens // longest)
+        alike = int(np.searchsorted(-lengths, -ALIKE * longest, side="right"))
+        stop = min(most, max(alike, start + -(-ENOUGH_TOKENS // longest)))
         yield order[start:stop]
         start = stop
 

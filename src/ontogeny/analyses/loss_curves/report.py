@@ -101,10 +101,10 @@ def _summary(
         )
     sudden, gradual = kinds[own, "monogenic"], kinds[own, "polygenic"]
     told.append(
-        f"{sudden['n']:,} tokens ({sudden['share']:.2%}) are learned at once (above {config.high:g} nats in every "
-        f"snapshot before, below {config.low:g} from then on)"
+        f"{sudden['n']:,} tokens ({100 * sudden['share']:.2g} %) are learned at once (above {config.high:g} nats in "
+        f"every snapshot before, below {config.low:g} from then on)"
         + (
-            f"; {gradual['n']:,} ({gradual['share']:.2%}) fall along a line in the logarithm of {axes[0].x_name}."
+            f"; {gradual['n']:,} ({100 * gradual['share']:.2g} %) fall along a line in log {axes[0].x_name}."
             if gradual["share"] is not None
             else "."
         )
