@@ -18,7 +18,8 @@ class GrowingRows:
     `read`: hook points whose activations every extension gives; with `logits` false the forward stops after the last of
     them. `replace` maps hook points to functions of the values at the NEW positions alone [row new d_model]; what they
     made of earlier ones lives on in the keys and values. `cached` = False runs all tokens anew each time, with the
-    replaced values of earlier positions kept: the slow form of the same thing.
+    replaced values of earlier positions kept: the slow form of the same thing. `instead`: ids that this model reads for
+    others (template tokens that it does not know).
     """
 
     def __init__(
@@ -29,9 +30,11 @@ class GrowingRows:
         *,
         logits: bool = True,
         cached: bool = True,
+        instead: Mapping[int, int] | None = None,
     ) -> None:
         model.check_hook_points([*read, *(replace or {})])
         self.model, self.read, self.replace, self.logits = model, list(read), dict(replace or {}), logits
+        self.instead = dict(instead or {})
         # Before the first block nothing is kept: a cache would not know how many tokens there were.
         in_blocks = logits or any(point.layer is not None and point != HookPoint("resid_pre", 0) for point in read)
         self.cached = cached and in_blocks
@@ -42,7 +45,10 @@ class GrowingRows:
     @torch.no_grad()
     def extend(self, tokens: Int[Tensor, "row new"]) -> ForwardOutput:
         """Logits [row new vocab] (empty without `logits`) and activations [row new d_model] of the new tokens."""
-        tokens = tokens.to(self.model.device)
+        original = tokens.to(self.model.device)
+        tokens = original.clone()
+        for token, other in self.instead.items():
+            tokens[original == token] = other
         if self.cached:
             return self._run(tokens, self.replace)
         before = 0 if self._tokens is None else self._tokens.shape[1]

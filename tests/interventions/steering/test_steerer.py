@@ -17,10 +17,13 @@ from ontogeny.errors import ConfigError, DictionaryError
 from ontogeny.interventions.steering.config import SteeringRequest
 from ontogeny.interventions.steering.record import SteeringRecord, TokenRecord
 from ontogeny.interventions.steering.steerer import Steerer
+from ontogeny.snapshots.config import SeriesConfig
 from ontogeny.snapshots.hooks import HookedModel
-from ontogeny.snapshots.series import SnapshotSeries
+from ontogeny.snapshots.series import SnapshotSeries, open_series
+from ontogeny.tokens.config import CorpusConfig
+from ontogeny.tokens.vocabulary import closed_tokenizer
 from ontogeny.types import HookPoint, Playground
-from snapshots.tiny_models import CONFIGS
+from snapshots.tiny_models import CONFIGS, VOCABULARY, build_model
 
 PLACE = HookPoint.parse(POINT)
 Change = Callable[[Tensor, dict[str, Tensor]], Tensor]
@@ -376,6 +379,29 @@ def test_models_in_half_precision(series: SnapshotSeries) -> None:
     steerer = Steerer(series, make_dictionary(series.labels), [POINT], dtype="bfloat16")
     record = steerer.steer(ask("step8", {"kind": "scale", "factor": 1}, control=True))
     assert all(each.kl == 0 for each in generated(record))
+
+
+def test_a_base_model_reads_its_own_words_and_is_asked_for_no_others(tmp_path: Path) -> None:
+    """The chat model has eleven tokens more: w95 is one, for which the base reads w3; the others are not drawn."""
+    words = closed_tokenizer([f"w{number}" for number in range(VOCABULARY + 9)])
+    words.save_pretrained(tmp_path / "tokenizer")
+    for label, size in (("step0", VOCABULARY - 1), ("step8", VOCABULARY + 10)):
+        torch.manual_seed(1)
+        build_model("llama", vocab_size=size).save_pretrained(tmp_path / label)
+    config = SeriesConfig(folders=str(tmp_path / "step*"), tokenizer=str(tmp_path / "tokenizer"))
+    series, corpus = open_series(config), CorpusConfig(replacements={"step0": {"w95": "w3"}})
+    steerer = Steerer(series, make_dictionary(series.labels), [POINT], corpus=corpus)
+    rest = {"monitor": list(range(24)), "sampling": {"temperature": 5, "max_tokens": 40, "samples": 4}}
+    record = steerer.steer(ask("step8", prompt="w95 w1", **rest))
+    drawn = {each.token for each in record.tokens if each.generated}
+    assert max(drawn) <= 96 and len(drawn) > 50
+    tokens = torch.tensor([[each.token for each in record.passage("baseline")][:3]])
+    with torch.no_grad():
+        own = tokens.where(tokens != 96, torch.tensor(4))
+        x = [series.open(i).read(row, [PLACE])[PLACE][0] for i, row in enumerate((own, tokens))]
+        expected = steerer.dictionary.encode(torch.stack(x, dim=1)).sparse().dense()[1:]
+    found = torch.tensor([each.codes for each in record.passage("baseline")[1:3]])
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
 
 
 def test_a_skip_connection_is_refused(series: SnapshotSeries) -> None:

@@ -56,9 +56,12 @@ class Lane:
         self.kind, self.plan, self.runs, self.maker = kind, plan, dict(runs), maker
         self.n_prompt, self.skip_first, self.n_tokens = n_prompt, skip_first, 0
         self.device = models[plan.request.snapshot].device
+        steered = plan.request.snapshot
         self.readers = {
-            label: GrowingRows(models[label], points, logits=label == plan.request.snapshot, cached=cached)
-            for label, points in {plan.request.snapshot: [], **plan.reading}.items()
+            label: GrowingRows(
+                models[label], points, logits=label == steered, cached=cached, instead=plan.instead.get(label)
+            )
+            for label, points in {steered: [], **plan.reading}.items()
         }
         self._before: dict[str, list[Tensor]] = {}
         self._last: Tensor | None = None

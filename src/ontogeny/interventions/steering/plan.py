@@ -1,6 +1,6 @@
 """A request made definite: which edits at which hook points, of whose sources, and what must be read for them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -53,7 +53,8 @@ class SteeringPlan:
     """What is done where, for one request.
 
     `lower`: label and first layer of the upper half, None without; `edits`: per hook point, in order; `places`: the
-    sources that take part. An edit acts in the snapshot that runs its hook point: below the cut that is the lower one.
+    sources that take part; `instead`: per snapshot, the tokens that it reads for others. An edit acts in the snapshot
+    that runs its hook point: below the cut that is the lower one.
     """
 
     def __init__(
@@ -64,9 +65,10 @@ class SteeringPlan:
         writes: Sequence[Source],
         n_layers: int,
         maxima: Maxima | None = None,
+        instead: Mapping[str, Mapping[int, int]] | None = None,
     ) -> None:
         self.request, self.dictionary, self.reads = request, dictionary, list(reads)
-        self.n_layers, self.maxima = n_layers, maxima
+        self.n_layers, self.maxima, self.instead = n_layers, maxima, instead or {}
         self.written = [Place(index, each.snapshot.label, each.hook_point) for index, each in enumerate(writes)]
         self._check_snapshot(request.snapshot)
         check_latents(request.monitored, dictionary.n_latents)

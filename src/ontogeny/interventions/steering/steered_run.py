@@ -41,9 +41,12 @@ class SteeredRun:
         self.lower: GrowingRows | None = None
         if plan.lower is not None and self.cut is not None:
             below = {point: partial(self._edited, point) for point in self.edits if plan.runs_below(point)}
-            self.lower = GrowingRows(models[plan.lower[0]], [self.cut], below, logits=False, cached=cached)
+            label = plan.lower[0]
+            instead = plan.instead.get(label)
+            self.lower = GrowingRows(models[label], [self.cut], below, logits=False, cached=cached, instead=instead)
             upper[self.cut] = self._enter
-        self.upper = GrowingRows(models[plan.request.snapshot], replace=upper, cached=cached)
+        label = plan.request.snapshot
+        self.upper = GrowingRows(models[label], replace=upper, cached=cached, instead=plan.instead.get(label))
 
     def extend(self, tokens: Int[Tensor, "row new"], parts: Parts) -> ForwardOutput:
         """What the changed model makes of the new tokens; `parts`: theirs, row after row."""

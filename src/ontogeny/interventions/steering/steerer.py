@@ -18,7 +18,7 @@ from ontogeny.interventions.steering.record import KINDS, SteeringRecord, TextRe
 from ontogeny.interventions.steering.writer import Opened, Writer
 from ontogeny.snapshots.hooks import HookedModel
 from ontogeny.snapshots.series import SnapshotSeries
-from ontogeny.tokens.build import resolve_bos
+from ontogeny.tokens.build import resolve_bos, resolve_replacements
 from ontogeny.tokens.config import CorpusConfig
 from ontogeny.tokens.token_texts import TokenTexts
 from ontogeny.types import HookPoint, Source
@@ -56,6 +56,7 @@ class Steerer:
             [known[place] for place in source_positions(known, names)]
             for names in (dictionary.sources_in, dictionary.sources_out)
         )
+        self._instead = resolve_replacements(self.corpus, series.tokenizer)
         self._models: dict[str, HookedModel] = {}
         self._texts = TokenTexts(series.tokenizer)
 
@@ -118,7 +119,9 @@ class Steerer:
     def make_plan(self, request: SteeringRequest) -> SteeringPlan:
         """The request made definite, or the error that says why it cannot be."""
         largest = None if self.largest is None else torch.from_numpy(np.asarray(self.largest))
-        return SteeringPlan(request, self.dictionary, self.reads, self.writes, self.series.n_layers, largest)
+        return SteeringPlan(
+            request, self.dictionary, self.reads, self.writes, self.series.n_layers, largest, self._instead
+        )
 
     # ---- opening -------------------------------------------------------------------------------------------------
 
@@ -171,7 +174,5 @@ class Steerer:
                 f"the prompt has {len(tokens)} tokens, and with a context of {self.context} nothing can follow it; "
                 "shorten it."
             )
-        largest, embedded = max(tokens), min(each.vocab_size for each in self.series.model_configs)
-        if largest >= embedded:
-            raise CorpusError(f"the prompt holds token {largest}, which a snapshot of {embedded} tokens cannot read.")
+        self.series.check_tokens(tokens, self._instead)
         return tokens

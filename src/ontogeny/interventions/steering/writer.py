@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from ontogeny.dictionaries.crosscoder import Crosscoder
@@ -80,10 +80,21 @@ class Writer:
                 self.open_rows.remove(row)
                 text = str(self.opened.tokenizer.decode(self.generated[row]))
                 yield TextRecord(kind=self.kind, sample=row, text=text, ended=ending)
-        self.next = choose_tokens(step.following, self.sampling, self.step)[:, None]
+        following = step.following.masked_fill(~self._readable(step.following), -torch.inf)
+        self.next = choose_tokens(following, self.sampling, self.step)[:, None]
         for row in self.open_rows:
             self.generated[row].append(int(self.next[row, 0]))
         self.step += 1
+
+    def _readable(self, logits: Float[Tensor, "row vocab"]) -> Bool[Tensor, " vocab"]:
+        """Tokens that every snapshot of the plan can read: a chat model may know more than its base."""
+        readable = torch.ones(logits.shape[-1], dtype=torch.bool)
+        for label in self.plan.labels:
+            size, instead = self.opened.models[label].vocab_size, self.plan.instead.get(label, {})
+            readable[size:] &= torch.tensor(
+                [token in instead for token in range(size, len(readable))], dtype=torch.bool
+            )
+        return readable.to(logits.device)
 
     def _ending(self, row: int) -> Ending | None:
         written, context = self.generated[row], self.opened.context
