@@ -101,6 +101,12 @@ def _sentences(followed: Followed, config: EvolutionConfig, prefix: str) -> list
         f"{prefix}{alive:,} of {len(evolution.norms):,} latents fire on at least {config.min_active} held-out tokens; "
         f"the others have no life here (never). Of those: {told or 'none'}."
     ]
+    unknown = int((evolution.alive & ~lives.live.any(axis=1)).sum())
+    if config.strength == "prediction" and unknown:
+        sentences.append(
+            f"{prefix}Where another {unknown:,} fire, no snapshot predicts surely better than the bigram: nothing beyond "
+            "pairs of tokens is seen to be done there, and they have no life either."
+        )
     rising = lives.half_rise[np.isfinite(lives.half_rise)]
     if len(rising) and plan.axis.is_training_time:
         low, middle, high = (_moment(evolution, float(each)) for each in np.quantile(rising, (0.1, 0.5, 0.9)))
