@@ -204,6 +204,22 @@ def test_other_settings_run(tmp_path: Path, settings: dict[str, Any]) -> None:
     assert len(result.table("assembly").rows()) == 2
 
 
+def test_one_snapshot_has_a_circuit_of_its_own_evidence(tmp_path: Path) -> None:
+    """With one source all evidence is its own: both ways to read are the same."""
+    inputs = circuit_inputs(tmp_path)
+    alone = [
+        Crosscoder(tiny_dictionary(seed, "topk").config, NAMES[1:], d_model=inputs.dictionary.d_model).eval()
+        for seed in (3, 5)
+    ]
+    inputs = dataclasses.replace(inputs, maybe_dictionary=alone[1], others={"first": alone[0]})
+    inputs.held_out.sources = inputs.held_out.sources[1:]
+    given = write_pairs(tmp_path / "first.jsonl", 12)
+    own, whole = (RUN(inputs, make_config(given, evidence=evidence)) for evidence in ("own", "whole"))
+    assert [row["snapshot"] for row in own.table("assembly").rows()] == ["step8"]
+    pairs = zip(own.table("edges").rows(), whole.table("edges").rows(), strict=True)
+    assert all(one["effect"] == pytest.approx(other["effect"], abs=1e-6) for one, other in pairs)
+
+
 def test_one_cluster_has_no_errors_and_no_circuit(tmp_path: Path) -> None:
     inputs = circuit_inputs(tmp_path)
     result = saved(RUN(inputs, make_config(write_pairs(tmp_path / "first.jsonl", 2))), tmp_path / "result")

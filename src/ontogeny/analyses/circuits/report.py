@@ -68,7 +68,7 @@ def make_result(inputs: AnalysisInputs, config: CircuitsConfig) -> Result:
         ),
         *(
             View(
-                "line", "curves", f"{title}, {name} at the end", x="n_edges", y=("share",), group="ranking",
+                "line", "curves", f"{title}, {name} at the end", x="n_edges", y=("share",), group="ranking", log_x=True,
                 where=(("mode", mode), ("behaviour", name), ("snapshot", wiring.wires[-1].snapshot.label)),
             )
             for name in behaviours
