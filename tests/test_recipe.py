@@ -43,7 +43,7 @@ def test_shipped_recipes_fit_a_grown_family(name: str, family: Path) -> None:
     assert recipe.corpus.context_length <= 128
     assert all(source.kind != "hub" for source in recipe.corpus.sources)
     if recipe.quanta is not None:
-        assert recipe.quanta.choice.n_tokens <= 1000 and recipe.quanta.n_clusters <= 50
+        assert recipe.quanta.choice.n_tokens <= 500 and recipe.quanta.n_clusters <= 25
         assert (recipe.corpus.max_tokens_per_document or 0) <= 128
     else:
         assert recipe.training is not None and recipe.training.total_steps <= 400

@@ -39,7 +39,7 @@ def test_every_kth_below_the_threshold_and_not_copied() -> None:
 
 def test_too_few_tokens_are_counted_filter_by_filter() -> None:
     message = "7 tokens were asked for: 8 of 9 are below 0.1 nats .0.144 bits., 5 of these are no copied trigram, "
-    with pytest.raises(AnalysisError, match=message + "every 1th leaves 5"):
+    with pytest.raises(AnalysisError, match=message + "one in 1 of these leaves 5"):
         choose([0, 0, 1, 0, 0, 0, 0, 0, 0], every=1, n_tokens=7)
 
 

@@ -34,7 +34,7 @@ def select_tokens(
         left = left & ~copies[name]
         counts.append(f"{int(left.sum())} of these are no copied {name}")
     candidates = np.flatnonzero(left)[:: choice.every]
-    counts.append(f"every {choice.every}th leaves {len(candidates)}")
+    counts.append(f"one in {choice.every} of these leaves {len(candidates)}")
     if len(candidates) < choice.n_tokens:
         raise AnalysisError(
             f"{choice.n_tokens} tokens were asked for: {', '.join(counts)}; lower n_tokens or every, raise below, or "
