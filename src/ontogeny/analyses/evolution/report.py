@@ -104,8 +104,8 @@ def _sentences(followed: Followed, config: EvolutionConfig, prefix: str) -> list
     unknown = int((evolution.alive & ~lives.live.any(axis=1)).sum())
     if config.strength == "prediction" and unknown:
         sentences.append(
-            f"{prefix}Where another {unknown:,} fire, no snapshot predicts surely better than the bigram: nothing beyond "
-            "pairs of tokens is seen to be done there, and they have no life either."
+            f"{prefix}Where another {unknown:,} fire, no snapshot predicts surely better than the bigram: nothing "
+            "beyond pairs of tokens is seen to be done there, and they have no life either."
         )
     rising = lives.half_rise[np.isfinite(lives.half_rise)]
     if len(rising) and plan.axis.is_training_time:
