@@ -19,10 +19,10 @@ LEAST_HELD_OUT = 0.1
 MOST_TOKENS_PER_DOCUMENT = 1000
 MOST_PAIRS = 32
 # Quanta: a small model predicts few tokens as well as a large one does.
-LEAST_BELOW = 0.5
-MOST_EVERY = 2
-MOST_CHOSEN = 1000
-MOST_CLUSTERS = 50
+LEAST_BELOW = 1.0
+MOST_EVERY = 1
+MOST_CHOSEN = 500
+MOST_CLUSTERS = 25
 
 
 @dataclass(frozen=True)
