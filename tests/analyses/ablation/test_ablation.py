@@ -5,16 +5,20 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from analyses.tiny_behaviours import tiny_inputs, write_pairs
 from interventions.tiny_prompts import N_LATENTS, NAMES, tiny_plan
+from interventions.tiny_series import D_MODEL
 from ontogeny.analyses import ANALYSES
 from ontogeny.analyses.ablation import AblationConfig
 from ontogeny.analyses.ablation.controls import NEAREST, draw_control
 from ontogeny.analyses.ablation.measure import Ablation
 from ontogeny.config import config_identity
+from ontogeny.dictionaries.config import CrosscoderConfig
+from ontogeny.dictionaries.crosscoder import Crosscoder
 from ontogeny.errors import AnalysisError
 from ontogeny.interventions.ablate import measure_nested
 from ontogeny.interventions.effect_batches import iter_halves
@@ -98,12 +102,15 @@ def test_all_latents_ablated_are_complete_and_all_kept_are_faithful(tmp_path: Pa
     assert seen, "some share is known"
 
 
-def test_a_ranking_is_made_on_one_half_alone(tmp_path: Path) -> None:
+@pytest.mark.parametrize("method", ["atp", "ig"])
+def test_a_ranking_is_made_on_one_half_alone(tmp_path: Path, method: str) -> None:
     inputs = tiny_inputs(tmp_path)
-    config = make_config(write_pairs(tmp_path / "first.jsonl"), rankings=["supporting", "effect", "exact"])
+    rankings = ["supporting", "effect", "exact"]
+    config = make_config(write_pairs(tmp_path / "first.jsonl"), rankings=rankings, controls=[], method=method)
     pairs = tokenize_behaviours(config.behaviours, config.policy, inputs.series.tokenizer)
     given = Ablation(inputs, config, pairs).run()["first"]
-    plan = tiny_plan(inputs.series, inputs.dictionary, pairs["first"], rule="mid", steps=2)
+    way: Any = {"rule": "left", "steps": 1} if method == "atp" else {"rule": "mid", "steps": 2}
+    plan = tiny_plan(inputs.series, inputs.dictionary, pairs["first"], **way)
     choosing = ~given.measured
     for source in range(2):
         effects = plan.gather([plan.compute_source(inputs.series.open(source), source)])
@@ -243,3 +250,20 @@ def test_a_given_list_enters_the_identity(tmp_path: Path) -> None:
     given = write_pairs(tmp_path / "first.jsonl", 6)
     one, other = (make_config(given, given=[{"name": "mine", "latents": [latent]}]) for latent in (1, 2))
     assert config_identity(one) != config_identity(other)
+
+
+def test_one_source_and_one_answer_leave_what_needs_more_empty(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    shape = CrosscoderConfig.model_validate({"n_latents": N_LATENTS, "activation": {"kind": "relu"}, "aux_k": None})
+    alone = Crosscoder(shape, NAMES[1:], d_model=D_MODEL).eval()
+    inputs = tiny_inputs(tmp_path, alone)
+    file = tmp_path / "open.jsonl"
+    file.write_text("\n".join(f'{{"clean_prefix": "w{i} w3 w4 w5", "right": " w1"}}' for i in range(6, 18)))
+    config = make_config({"kind": "jsonl", "path": str(file)}, counts=[1, 99], singles=4)
+    result = saved(RUN(inputs, config), tmp_path / "result")
+    assert not result.table("agreement").rows() and result.summary["median_rho"]["share"] is None
+    rows = result.table("ablated").rows()
+    assert {row["source"] for row in rows} == {"step8"} and {row["count"] for row in rows} == {1}
+    assert all(row["accuracy"] is None and row["difference"] < 0 for row in rows)
+    assert all(row["accuracy_change"] is None for row in result.table("singles").rows())
+    assert {row["baseline"] for row in result.table("reference").rows()} == {"mean"}

@@ -95,7 +95,9 @@ class Ablation:
     def run(self) -> dict[str, Ablated]:
         """Behaviour -> what was found; three openings of every snapshot."""
         self.series.read_activations()
-        plans = {name: self.series.make_plan(name, self.config.rule, self._steps) for name in self.behaviours}
+        one = self.config.method == "atp"
+        rule, steps = "left" if one else self.config.rule, 1 if one else self.config.steps
+        plans = {name: self.series.make_plan(name, rule, steps) for name in self.behaviours}
         self._each_snapshot("estimates", plans, self._estimate)
         self.scores = {name: self._score(name, plan) for name, plan in plans.items()}
         self.orders = {
@@ -106,10 +108,6 @@ class Ablation:
         self.singles = {name: self._choose_singles(name) for name in plans}
         self._each_snapshot("ablations", plans, self._measure)
         return {name: self._gather(name, plan) for name, plan in plans.items()}
-
-    @property
-    def _steps(self) -> int:
-        return 1 if self.config.method == "atp" else self.config.steps
 
     def _each_snapshot(self, stage: str, plans: Mapping[str, EffectPlan], ask: Ask) -> None:
         for label in self.series.labels:
