@@ -88,9 +88,10 @@ def _summary(
     kinds = {(row["over"], row["kind"]): row for row in rows["kinds"]}
     own = axes[0].name
     means = [row for row in rows["means"] if row["size"] == own]
+    start = "" if len(means) == 1 else f"from {means[0]['loss']:.3f} nats at {means[0]['snapshot']} to "
     told = [
-        f"The mean loss over {means[0]['n']:,} tokens of {means[0]['n_documents']:,} documents goes from "
-        f"{means[0]['loss']:.3f} nats at {means[0]['snapshot']} to {means[-1]['loss']:.3f} at {means[-1]['snapshot']}."
+        f"The mean loss over {means[0]['n']:,} tokens of {means[0]['n_documents']:,} documents "
+        f"{'goes' if start else 'is'} {start}{means[-1]['loss']:.3f} nats at {means[-1]['snapshot']}."
     ]
     for row in rows["fits"]:
         over = "model sizes" if row["over"] == SIZES else "training" if row["over"] == OWN else row["over"]
