@@ -16,6 +16,7 @@ from ontogeny.analyses.explanations import EXPLANATIONS
 from ontogeny.analyses.indirect_effects import INDIRECT_EFFECTS
 from ontogeny.analyses.latent_scaling import LATENT_SCALING
 from ontogeny.analyses.lifetimes import LIFETIMES
+from ontogeny.analyses.lm_eval import LM_EVAL
 from ontogeny.analyses.loss_curves import LOSS_CURVES
 from ontogeny.analyses.meaning import MEANING
 from ontogeny.analyses.ngrams import NGRAMS
@@ -40,6 +41,7 @@ ANALYSES: dict[str, Analysis] = {
         BASE_CHAT,
         PATCHED_KL,
         BEHAVIOURS,
+        LM_EVAL,
         INDIRECT_EFFECTS,
         CIRCUITS,
         LOSS_CURVES,
