@@ -12,6 +12,7 @@ thread, interleaved. Errors: of both, against the published algorithm in float64
     python -m benchmarks.gram --profile     how far from the floor, 6 P N l + N^2 P flop at the rate of a large matmul
 """
 
+import functools
 import json
 import subprocess
 import sys
@@ -208,7 +209,7 @@ def print_profile() -> None:
         n_parameters = sum(each.numel() for each in published_parameters(model))
         positions = int(documents.locate(tokens)[1].sum())
         floor = (6 * n_parameters * positions + n_parameters * len(tokens) ** 2) / rate
-        times = time_interleaved({"ours": lambda m=model, d=documents, t=tokens: compute_gram(m, d, t)}, rounds=5)
+        times = time_interleaved({"ours": functools.partial(compute_gram, model, documents, tokens)}, rounds=5)
         ours = times["ours"].median
         print(f"{name:25} {ours:.2f} CPU-s, floor {floor:.2f} at {rate / 1e9:.0f} GFLOP/s: {ours / floor:.1f} times")
 

@@ -54,7 +54,7 @@ class Residuals:
             return
         with disk_errors(self.file), self.file.open("r+b") as file:
             file.seek(self._offset(slot, cells))
-            file.write(memoryview(flat.contiguous().numpy()).cast("B"))
+            flat.contiguous().numpy().tofile(file)
 
     def _read(self, slot: int, cells: slice) -> Float[Tensor, "cell d_model"]:
         if self.file is None:
