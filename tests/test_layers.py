@@ -42,6 +42,7 @@ BORDERS = {
     "matplotlib": {"results", "commands"},
     "jinja2": {"results", "tokens"},
     "sqlalchemy": {"results"},
+    "lm_eval": {"analyses"},
     "cyclopts": {"cli", "commands"},
 }
 TORCH_FREE = {"errors", "types", "config", "schedules", "workspace", "locks", "progress", "results", "recipe"}
