@@ -4,12 +4,14 @@ Pairs about one noun, or with one prefix, are not independent: what is resampled
 Pure numpy.
 """
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Int, Shaped
 
-LATENTS_AT_A_TIME = 2_048
+TESTS_AT_A_TIME = 2_048
+"""A block of totals that is flipped at a time: 1,000 flips of it are 16 MB."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,21 @@ class SignFlips:
 def flip_signs(
     total: Float[np.ndarray, "cluster test"], n_flips: int = 1_000, seed: int = 0, min_clusters: int = 6
 ) -> SignFlips:
-    """Is the mean 0? Under that, every cluster's total might as well have the other sign.
+    """Is the mean 0? Under that, every cluster's total might as well have the other sign; see `flip_blocks`."""
+    starts = range(0, total.shape[1], TESTS_AT_A_TIME)
+    return flip_blocks(
+        lambda: (total[:, start : start + TESTS_AT_A_TIME] for start in starts), len(total), n_flips, seed, min_clusters
+    )
+
+
+def flip_blocks(
+    blocks: Callable[[], Iterable[Float[np.ndarray, "cluster test"]]],
+    n_clusters: int,
+    n_flips: int = 1_000,
+    seed: int = 0,
+    min_clusters: int = 6,
+) -> SignFlips:
+    """`flip_signs` of tests that come in blocks, gone through twice, so that they need never be in memory together.
 
     U = |sum of totals| / root of the sum of squares, against the same of flipped clusters, the same flips for all
     tests, so that what is correlated stays so. p = (1 + #{flips, tests: U* >= U}) / (1 + flips · tests) pools the
@@ -94,30 +110,40 @@ def flip_signs(
     (Westfall & Young 1993). Tests with fewer than `min_clusters` clusters that are not 0 get NaN: 2^(1 - clusters)
     bounds their p from below.
     """
-    n_clusters, n_tests = total.shape
-    p, family = np.full(n_tests, np.nan), np.full(n_tests, np.nan)
-    tested = (total != 0).sum(axis=0) >= min_clusters
+    statistics = [np.zeros(0), *(_compute_statistic(block, min_clusters) for block in blocks())]
+    every = np.concatenate(statistics)
+    p, family = np.full(len(every), np.nan), np.full(len(every), np.nan)
+    tested = ~np.isnan(every)
     if not tested.any():
         return SignFlips(p, family)
-    signs = np.where(np.random.default_rng(seed).random((n_flips, n_clusters)) < 0.5, -1.0, 1.0)
-    chosen = total[:, tested]
-    scale = np.sqrt(np.square(chosen).sum(axis=0))
-    observed = np.abs(chosen.sum(axis=0)) / scale
-    largest = np.zeros(n_flips)
-    above = np.zeros(len(observed))
+    observed = every[tested]
     order = np.argsort(observed, kind="stable")
-    for start in range(0, len(observed), LATENTS_AT_A_TIME):
-        part = slice(start, start + LATENTS_AT_A_TIME)
-        flipped = np.abs(signs @ chosen[:, part]) / scale[part]
+    ascending = observed[order]
+    signs = np.where(np.random.default_rng(seed).random((n_flips, n_clusters)) < 0.5, -1.0, 1.0)
+    largest, above = np.zeros(n_flips), np.zeros(len(observed))
+    for block, statistic in zip(blocks(), statistics[1:], strict=True):
+        chosen = block[:, ~np.isnan(statistic)]
+        if not chosen.shape[1]:
+            continue
+        flipped = np.abs(signs @ chosen) / np.sqrt(np.square(chosen).sum(axis=0))
         largest = np.maximum(largest, flipped.max(axis=1))
         # How many observed ones each flipped one reaches (with room for rounding), counted from below.
-        reached = np.searchsorted(observed[order], flipped.reshape(-1) * (1 + 1e-9), side="right")
+        reached = np.searchsorted(ascending, flipped.reshape(-1) * (1 + 1e-9), side="right")
         above += np.cumsum(np.bincount(reached, minlength=len(observed) + 1)[::-1])[::-1][1:]
     pooled = np.empty(len(observed))
     pooled[order] = (1 + above) / (1 + n_flips * len(observed))
     p[tested] = pooled
-    family[tested] = (1 + (largest[:, None] * (1 + 1e-9) >= observed).sum(axis=0)) / (1 + n_flips)
+    # Of the flips' largest, those that reach each observed one.
+    largest = np.sort(largest * (1 + 1e-9))
+    family[tested] = (1 + n_flips - np.searchsorted(largest, observed, side="left")) / (1 + n_flips)
     return SignFlips(p, family)
+
+
+def _compute_statistic(total: Float[np.ndarray, "cluster test"], min_clusters: int) -> Float[np.ndarray, "test"]:
+    """U of every test; NaN where too few clusters say anything."""
+    scale = np.sqrt(np.square(total).sum(axis=0))
+    tested = ((total != 0).sum(axis=0) >= min_clusters) & (scale > 0)
+    return np.divide(np.abs(total.sum(axis=0)), scale, out=np.full(total.shape[1], np.nan), where=tested)
 
 
 def renumber(clusters: Shaped[np.ndarray, "member"]) -> tuple[Int[np.ndarray, "member"], int]:

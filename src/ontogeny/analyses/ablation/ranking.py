@@ -65,11 +65,9 @@ def compute_scores(
     """Scores over the prompts `chosen`; `sources`: the written source of each column of `effects`; `series`: which
     columns belong to one hook point."""
     numbers, n_clusters = renumber(clusters[chosen])
-    of_prompt = np.full(len(clusters), n_clusters)
+    of_prompt = np.full(len(clusters), -1)
     of_prompt[chosen] = numbers
-    # The prompts that are measured make one more cluster, which is left out.
-    sums = sum_by_cluster(effects, of_prompt, n_clusters + 1)
-    sums = type(sums)(sums.total[:-1], sums.size[:-1])
+    sums = sum_by_cluster(effects, of_prompt, n_clusters)
     total = sum_clusters(np.abs(effects.total[chosen]), numbers, n_clusters).mean
     size = compute_size(sums.mean, np.nan_to_num(sums.se), total)
     norm = plan.dictionary.decoder_norms().detach().double().cpu().numpy()[effects.active][:, list(sources)]

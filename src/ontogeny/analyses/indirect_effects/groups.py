@@ -9,7 +9,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from ontogeny.analyses.indirect_effects.attribution import Attributed
-from ontogeny.latents.clusters import ClusterSums, renumber
+from ontogeny.latents.clusters import renumber
+from ontogeny.latents.effect_sums import sum_entries
 
 KEYS = ("behaviour", "phenomenon", "language")
 
@@ -48,23 +49,20 @@ def iter_groups(found: Mapping[str, Attributed]) -> Iterator[GroupEffects]:
 
 def _group(by: str, name: str, parts: Sequence[tuple[Attributed, Bool[np.ndarray, "_"]]]) -> GroupEffects:
     """Sums by cluster over the prompts of all parts; clusters of two behaviours are not the same."""
-    latents = np.unique(np.concatenate([given.effects.latent[member[given.effects.prompt]] for given, member in parts]))
-    totals, sizes = [], []
+    latent, cluster, values, sizes = [], [], [], [np.zeros(0)]
     for given, member in parts:
         effects = given.effects
         clusters, n_clusters = renumber(given.pairs.cluster[member])
         of_prompt = np.full(effects.n_prompts, -1)
-        of_prompt[member] = clusters
+        of_prompt[member] = clusters + sum(map(len, sizes))
         kept = member[effects.prompt]
-        places = of_prompt[effects.prompt[kept]] * len(latents) + np.searchsorted(latents, effects.latent[kept])
-        columns = [
-            np.bincount(places, effects.values[kept, source], minlength=n_clusters * len(latents))
-            for source in range(effects.values.shape[1])
-        ]
-        totals.append(np.stack(columns, axis=1).reshape(n_clusters, len(latents), -1))
+        latent.append(effects.latent[kept])
+        cluster.append(of_prompt[effects.prompt[kept]])
+        values.append(effects.values[kept])
         sizes.append(np.bincount(clusters, minlength=n_clusters).astype(np.float64))
-    sums = ClusterSums(np.concatenate(totals), np.concatenate(sizes))
-    return GroupEffects(by, name, latents, sums.mean, sums.se, int(sums.size.sum()), len(sums.size))
+    entries, size = np.concatenate(latent), np.concatenate(sizes)
+    sums = sum_entries(np.unique(entries), entries, np.concatenate(cluster), np.concatenate(values), size)
+    return GroupEffects(by, name, sums.latents, sums.mean, sums.se, int(size.sum()), len(size))
 
 
 def group_rows(groups: Sequence[GroupEffects], sources: Sequence[str], top: int) -> list[dict[str, Any]]:

@@ -11,14 +11,17 @@ from ontogeny.analyses.indirect_effects.config import IndirectEffectsConfig
 from ontogeny.latents.clusters import (
     ClusterSums,
     draw_weights,
-    flip_signs,
+    flip_blocks,
     percentile_interval,
     renumber,
     sum_clusters,
 )
-from ontogeny.latents.effect_sums import sum_by_cluster
+from ontogeny.latents.effect_sums import EffectSums, sum_by_cluster
 from ontogeny.latents.many_tests import adjust_p
 from ontogeny.latents.relie import RelativeEffects, class_probabilities, compute_relative_effects
+
+DRAWN_AT_A_TIME = 512
+"""Latents whose bootstrap is in memory at a time."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,7 @@ class Judged:
     p_family: Float[np.ndarray, "latent source"]
     significant: Bool[np.ndarray, "latent source"]
     total: Float[np.ndarray, "source"]
-    sums: ClusterSums
+    sums: EffectSums
     total_sums: ClusterSums
 
 
@@ -47,16 +50,15 @@ def judge_effects(given: Attributed, config: IndirectEffectsConfig) -> Judged:
     effects = given.effects
     clusters, n_clusters = renumber(given.pairs.cluster)
     sums = sum_by_cluster(effects, clusters, n_clusters)
-    tests = flip_signs(sums.total.reshape(n_clusters, -1), config.flips, config.seed, config.min_clusters)
-    shape = sums.total.shape[1:]
-    p, family = tests.p.reshape(shape), tests.p_family.reshape(shape)
+    tests = flip_blocks(sums.iter_tests, n_clusters, config.flips, config.seed, config.min_clusters)
+    p, family = tests.p.reshape(sums.mean.shape), tests.p_family.reshape(sums.mean.shape)
     q = adjust_p(p)
     places = np.searchsorted(effects.active, effects.latent)
     totals = sum_clusters(np.abs(effects.total), clusters, n_clusters)
     return Judged(
         latents=effects.active,
         n_prompts=np.bincount(places, minlength=len(effects.active)),
-        n_clusters=(sums.total != 0).any(axis=2).sum(axis=0),
+        n_clusters=sums.n_clusters,
         effect=sums.mean,
         se=sums.se,
         p=p,
@@ -99,9 +101,10 @@ def compute_relie(
     total = judged.total[order] if scaled else None
     found = compute_relative_effects(effect, se, significant, time, total)
     weights = draw_weights(len(judged.sums.size), config.draws, config.seed)
-    part = ClusterSums(judged.sums.total[:, chosen][:, :, order], judged.sums.size)
     totals = judged.total_sums.bootstrap(weights)[:, order] if scaled else None
-    probability, shares, rises = class_probabilities(part.bootstrap(weights), se, significant, time, totals)
-    share_low, share_high = percentile_interval(shares)
-    rise_low, rise_high = percentile_interval(rises)
-    return Relative(chosen, order, found, probability, share_low, share_high, rise_low, rise_high)
+    parts = []
+    for part in np.split(np.arange(len(chosen)), range(DRAWN_AT_A_TIME, len(chosen), DRAWN_AT_A_TIME)):
+        draws = judged.sums.take(chosen[part]).bootstrap(weights)[:, :, order]
+        probability, shares, rises = class_probabilities(draws, se[part], significant[part], time, totals)
+        parts.append((probability, *percentile_interval(shares), *percentile_interval(rises)))
+    return Relative(chosen, order, found, *(np.concatenate(column) for column in zip(*parts, strict=True)))
