@@ -4,6 +4,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from ontogeny.analyses.ablation.config import Control
+from ontogeny.latents.controls import draw_matched
 
 NEAREST = 5
 """A matched latent is one of this many that are nearest."""
@@ -25,20 +26,8 @@ def draw_control(
     `values` (their places in order of it are compared, so that no unit matters): never itself, each once. So a set of n
     holds as few of the reference's first n as chance has it.
     """
-    draw = np.random.default_rng(seed)
     if kind == "random":
-        return np.asarray(draw.permutation(latents))
+        return np.asarray(np.random.default_rng(seed).permutation(latents))
     first = reference[np.isin(reference, latents)][: min(count, MOST_MATCHED)]
-    place = np.empty(len(latents))
-    place[np.argsort(values, kind="stable")] = np.arange(len(latents))
-    free, chosen = np.ones(len(latents), dtype=bool), []
-    for own in np.searchsorted(latents, first):
-        distance = np.where(free, np.abs(place - place[own]), np.inf)
-        distance[own] = np.inf
-        n_free = min(NEAREST, int(np.isfinite(distance).sum()))
-        if n_free == 0:
-            break
-        near = np.argpartition(distance, n_free - 1)[:n_free]
-        chosen.append(int(draw.choice(np.sort(near))))
-        free[chosen[-1]] = False
-    return np.asarray(latents[np.array(chosen, dtype=np.int64)])
+    drawn = draw_matched(np.searchsorted(latents, first), values, NEAREST, seed, itself=False)
+    return np.asarray(latents[drawn])

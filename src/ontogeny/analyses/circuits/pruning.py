@@ -5,6 +5,8 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from ontogeny.latents.controls import draw_matched
+
 Ranking = Literal["effect", "random", "matched"]
 RANKINGS: tuple[Ranking, ...] = ("effect", "random", "matched")
 NEAREST = 10
@@ -38,31 +40,13 @@ def rank_edges(
     """
     flat, heavy = weights.reshape(-1), np.flatnonzero(weights.reshape(-1) > 0)
     order = heavy[np.argsort(-strength.reshape(-1)[heavy], kind="stable")]
-    draw = np.random.default_rng(seed)
     if ranking == "random":
-        order = draw.permutation(heavy)
+        order = np.random.default_rng(seed).permutation(heavy)
     if ranking == "matched":
-        order = _match(order, flat, draw)
+        order = order[draw_matched(np.arange(len(order)), flat[order], NEAREST, seed, itself=True)]
     circuits = []
     for size in sizes:
         circuit = np.zeros(weights.size, dtype=bool)
         circuit[order[:size]] = True
         circuits.append(circuit.reshape(weights.shape))
     return circuits
-
-
-def _match(
-    order: Int[np.ndarray, "edge"], weights: Float[np.ndarray, "all"], draw: np.random.Generator
-) -> Int[np.ndarray, "edge"]:
-    by_weight = order[np.argsort(weights[order], kind="stable")]
-    place = dict(zip(by_weight.tolist(), range(len(by_weight)), strict=True))
-    free = np.ones(len(by_weight), dtype=bool)
-    taken = []
-    for edge in order:
-        distance = np.where(free, np.abs(np.arange(len(by_weight)) - place[int(edge)]).astype(np.float64), np.inf)
-        distance[place[int(edge)]] += 0.5
-        near = np.argsort(distance, kind="stable")[: min(NEAREST, int(free.sum()))]
-        chosen = int(draw.choice(near))
-        free[chosen] = False
-        taken.append(by_weight[chosen])
-    return np.array(taken, dtype=np.int64)
