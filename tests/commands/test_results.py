@@ -1,6 +1,7 @@
 """`show`, `figures` and `report` from the command line, with the mistakes that people make."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,8 @@ from rich.console import Console
 
 from ontogeny.cli import main
 from ontogeny.commands.demo import print_story
+from ontogeny.results import save_result
+from ontogeny.results.annotations import FILE, Note, NoteStore, load_notes
 from ontogeny.results.gathering import gather_results
 from ontogeny.workspace import Workspace
 from results.synthetic import fill_workspace, make_results
@@ -107,3 +110,28 @@ def test_mistakes_cost_one_line(
 ) -> None:
     code, _, err = run(capsys, workspace, *arguments)
     assert code == 2 and word in err and len(err.strip().splitlines()) == 1
+
+
+def test_a_report_shows_the_notes_of_the_workspace_and_makes_none(
+    capsys: pytest.CaptureFixture[str], workspace: Workspace, tmp_path: Path
+) -> None:
+    page, file = tmp_path / "page.html", tmp_path / "notes.sqlite"
+    asked = ("report", "made-up", "--latents", "1", "--dest", str(page))
+    assert run(capsys, workspace, *asked)[0] == 0 and not (workspace.root / FILE).exists()
+    url, dictionary = f"sqlite:///{file}", gather_results(workspace, "made-up").dictionary.id
+    with NoteStore(url) as store:
+        store.save([Note(dictionary, 1, author="Ada", description="nouns in the plural")])
+    assert run(capsys, workspace, *asked, "--notes", url)[0] == 0
+    assert "nouns in the plural" in page.read_text(encoding="utf-8")
+    shutil.copy(file, workspace.root / FILE)
+    assert [note.author for note in load_notes(workspace, dictionary)] == ["Ada"]
+    (workspace.root / FILE).unlink()
+
+
+def test_settings_are_told_apart(capsys: pytest.CaptureFixture[str], workspace: Workspace) -> None:
+    made = [{"kind": "rules", "path": None, "rules": {"facts": 6}, "names": ["a", "b"]}]
+    draft = workspace.begin("results", {"modes": ["keep", "ablate"], "given": made, "counts": None}, {}, name="listed")
+    save_result(make_results(2)["stability"], draft.path)
+    draft.finish(analysis="stability", summary={})
+    out = run(capsys, workspace, "show", draft.id)[1]
+    assert "modes=[keep, ablate], given=[{kind=rules, rules={…}, names=[a, b]}]" in out and "counts" not in out

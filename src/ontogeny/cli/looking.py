@@ -78,6 +78,7 @@ def write_report(
     before: int | None = None,
     after: int | None = None,
     dest: Path | None = None,
+    notes: Annotated[str | None, Parameter(env_var="ONTOGENY_NOTES")] = None,
     place: Place = PLACE,
 ) -> None:
     """Write one HTML file, which needs no network, with all results of a dictionary and a card a latent.
@@ -106,6 +107,8 @@ def write_report(
         Tokens after it.
     dest
         File to write; report-ID.html (quanta-ID.html) if absent.
+    notes
+        Database of the notes on the cards as a URL; the file in the workspace if absent.
     """
     from ontogeny.commands.report import LatentChoice, write_quanta
     from ontogeny.commands.report import write_report as write
@@ -114,7 +117,7 @@ def write_report(
     workspace, choice = open_workspace(place), LatentChoice(latents, top, by, lowest)
     excerpt = Excerpt(samples, before, after)
     if not clusters:
-        return write(workspace, reference, dest, choice, excerpt, open_console())
+        return write(workspace, reference, dest, choice, excerpt, open_console(), notes)
     if choice != LatentChoice():
         raise ConfigError("--clusters writes quanta alone; leave out --latents, --top, --by and --lowest.")
     write_quanta(workspace, reference, dest, excerpt, open_console())

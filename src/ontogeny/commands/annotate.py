@@ -23,7 +23,7 @@ from ontogeny.results.annotation_sheets import (
     write_rows,
 )
 from ontogeny.results.annotation_table import make_table, write_latex
-from ontogeny.results.annotations import latest_notes, open_notes
+from ontogeny.results.annotations import latest_notes, load_notes, open_notes
 from ontogeny.results.gathering import Gathering, gather_results
 from ontogeny.results.reader import LATENT, ResultReader
 from ontogeny.results.report import save_report
@@ -73,7 +73,7 @@ class Annotation:
         latents = self._choose(behaviour, choice)
         folder = _check_folder(folder or Path(f"annotations-{self.id}"))
         page, sheet = (folder / f"{_file_name(behaviour)}.{ending}" for ending in ("html", "csv"))
-        save_report(self.gathering, page, latents)
+        save_report(self.gathering, page, latents, notes=load_notes(self.workspace, self.id, self.url))
         write_rows(self._rows(behaviour, latents), sheet)
         self._say(f"{page}: {len(latents)} latents of {behaviour}")
         self._say(f"{sheet}: fill it in, then `ontogeny annotate {self.id} --import {sheet}`")

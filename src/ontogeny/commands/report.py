@@ -8,6 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from ontogeny.errors import ConfigError
+from ontogeny.results.annotations import load_notes
 from ontogeny.results.gathering import gather_results
 from ontogeny.results.report import GLANCE, Excerpt, save_quanta, save_report
 from ontogeny.workspace import Workspace
@@ -24,15 +25,23 @@ class LatentChoice:
 
 
 def write_report(
-    workspace: Workspace, reference: str, path: Path | None, choice: LatentChoice, excerpt: Excerpt, console: Console
+    workspace: Workspace,
+    reference: str,
+    path: Path | None,
+    choice: LatentChoice,
+    excerpt: Excerpt,
+    console: Console,
+    notes: str | None = None,
 ) -> None:
-    """Write the page of everything and say where it is."""
+    """Write the page of everything, with the notes in the database at the URL `notes`, and say where it is."""
     if choice.top is not None and choice.top < 1:
         raise ConfigError(f"--top {choice.top}: show at least 1 latent.")
     gathered = gather_results(workspace, reference)
     file = _place(path, f"report-{gathered.subject.id}.html")
     excerpt = excerpt if excerpt.samples is not None else replace(excerpt, samples=GLANCE.samples)
-    chosen = save_report(gathered, file, parse_latents(choice.latents), choice.top, choice.by, choice.lowest, excerpt)
+    known = load_notes(workspace, gathered.subject.id, notes)
+    latents = parse_latents(choice.latents)
+    chosen = save_report(gathered, file, latents, choice.top, choice.by, choice.lowest, excerpt, known)
     _say(console, file, f"{len(chosen)} latents, {', '.join(gathered.results)}")
 
 

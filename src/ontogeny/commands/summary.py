@@ -58,10 +58,22 @@ def _facts(workspace: Workspace, artifact: Artifact) -> list[tuple[str, str]]:
     made += f" in {seconds:.3g} s" if isinstance(seconds, int | float) else ""
     made += f" on {manifest['device']}" if manifest.get("device") else ""
     commit = manifest.get("git_commit")
-    settings = [f"{key}={format_value(value)}" for key, value in flatten(manifest.get("config") or {})]
+    settings = [f"{key}={_setting(value)}" for key, value in flatten(manifest.get("config") or {}) if value is not None]
     facts = [("id", artifact.id), ("made", made), ("commit", str(commit)[:12] if commit else "")]
     facts += [("rests on", ", ".join(rests_on)), ("settings", ", ".join(settings)), ("files", str(artifact.path))]
     return [(heading, text) for heading, text in facts if text]
+
+
+def _setting(value: Any) -> str:
+    """A setting as text: a list of names is no sentence, as a list of tokens is; a table without what is not set."""
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_setting, value))}]"
+    if isinstance(value, dict):
+        told = {key: each for key, each in value.items() if each not in (None, [], {})}
+        # A table in a table (what planted rules a generator follows) may be longer than all else; --json has it.
+        texts = (f"{key}={'{…}' if isinstance(each, dict) else _setting(each)}" for key, each in told.items())
+        return f"{{{', '.join(texts)}}}"
+    return format_value(value)
 
 
 def _is_of(artifact: Artifact | None, kind: str) -> bool:

@@ -90,6 +90,14 @@ def open_notes(workspace: Workspace, url: str | None = None) -> "NoteStore":
     return NoteStore(url if url is not None else f"sqlite:///{(workspace.root / FILE).absolute()}")
 
 
+def load_notes(workspace: Workspace, dictionary: str, url: str | None = None) -> list[Note]:
+    """All notes of a dictionary, the latest change first; of a workspace without notes none, and no file is made."""
+    if url is None and not (workspace.root / FILE).is_file():
+        return []
+    with open_notes(workspace, url) as store:
+        return store.load(dictionary)
+
+
 class NoteStore:
     """A database of notes; its tables are made where they are not there yet.
 

@@ -2,11 +2,13 @@
 
 import re
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from browser import CHROMIUM, Browser
+from ontogeny.results.annotations import Note
 from ontogeny.results.gathering import gather_results
 from ontogeny.results.report import save_report
 from ontogeny.results.style import escape_controls
@@ -58,6 +60,25 @@ def test_the_card_of_a_latent(browser: Browser) -> None:
     assert browser.ask("document.querySelectorAll('.card .picture svg').length") == 4
     browser.press("k")
     assert browser.ask("document.querySelector('.explanation').textContent").startswith("fires on <script>")
+
+
+@needs_browser
+def test_what_people_noted_stands_on_the_card(made_up: Workspace, tmp_path: Path) -> None:
+    when = datetime(2026, 11, 21, tzinfo=UTC)
+    first = Note("", 1, "", f"Ada {ALERT}", f"plural {ALERT}", notes="see\nthe table", bookmarked=True, changed=when)
+    second = Note("", 1, "agreement", "", "nouns", "en", "yes", changed=when)
+    save_report(gather_results(made_up, "made-up"), tmp_path / "page.html", range(3), notes=[first, second])
+    assert ALERT not in (tmp_path / "page.html").read_text(encoding="utf-8")
+    with Browser() as browser:
+        browser.open((tmp_path / "page.html").as_uri())
+        browser.press("2")
+        assert browser.ask("document.querySelectorAll('.note').length") == 0, "nobody wrote about latent 0"
+        browser.press("j")
+        lines = browser.ask("[...document.querySelectorAll('.note > *')].map(node => node.textContent)")
+        assert lines[:3] == [f"plural {ALERT}", "see⏎the table", f"★ Ada {ALERT}, 2026-11-21"]
+        assert lines[3:] == ["nouns", "languages: en · interpretable: yes", "unnamed, 2026-11-21, on agreement"]
+        assert browser.ask("document.querySelector('#list [aria-current=true] .first').textContent") == lines[0]
+        assert browser.errors == [] and len(browser.requests) == 1
 
 
 @needs_browser

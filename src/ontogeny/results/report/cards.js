@@ -215,6 +215,24 @@ function smallTablesOf(card) {
   );
 }
 
+function notesOf(card) {
+  return card.notes.map((note) =>
+    el(
+      "blockquote",
+      { class: "note" },
+      note.description ? el("p", {}, el("bdi", {}, note.description)) : null,
+      note.judged ? el("p", { class: "judged" }, el("bdi", {}, note.judged)) : null,
+      note.text ? el("p", {}, el("bdi", {}, note.text)) : null,
+      el("footer", {}, note.bookmarked ? "★ " : null, noteSources(note)),
+    ),
+  );
+}
+
+function noteSources(note) {
+  const parts = [note.author || "unnamed", note.date, note.behaviour ? `on ${note.behaviour}` : ""].filter(Boolean);
+  return parts.map((part, index) => [index ? ", " : null, el("bdi", {}, part)]);
+}
+
 function drawCard(latent) {
   const card = openCard(latent),
     explanation = factOf(card, "explanation"),
@@ -238,6 +256,7 @@ function drawCard(latent) {
       el("h2", {}, `Latent ${latent}`),
       kind ? el("span", { class: "chip", style: { "--chip": colourOfClass(kind) } }, kind) : null,
       explanation && explanation.text ? el("p", { class: "explanation" }, el("bdi", {}, explanation.text)) : null,
+      notesOf(card),
     ),
     silent ? el("p", { class: "empty" }, "This latent fires on none of the held-out tokens.") : null,
     el(

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from ontogeny.results.annotations import Note
 from ontogeny.results.reader import LATENT, ResultReader
 from ontogeny.results.report.selection import read_classes
 from ontogeny.results.report.windows import Window, pack_windows
@@ -37,7 +38,9 @@ MOST_SMALL_ROWS = 12
 MOST_LOGITS = 12
 
 
-def compute_cards(readers: Readers, latents: Sequence[int], sources: Sequence[str]) -> list[dict[str, Any]]:
+def compute_cards(
+    readers: Readers, latents: Sequence[int], sources: Sequence[str], notes: Sequence[Note] = ()
+) -> list[dict[str, Any]]:
     """One JSON-able card a latent, in this order; every table is read once for all of them."""
     parts = {name: _rows(readers, name, latents) for name in PARTS}
     facts = _facts(readers, latents)
@@ -47,6 +50,7 @@ def compute_cards(readers: Readers, latents: Sequence[int], sources: Sequence[st
         {
             LATENT: latent,
             "class": escape_controls(classes.get(latent, "")),
+            "notes": [_note(note) for note in notes if note.latent == latent],
             "facts": facts[latent],
             "trajectory": _by_source(parts["trajectory"].get(latent, ()), sources, ("norm", "live")),
             "scaling": _scaling(parts["scaling"].get(latent, ()), parts["trajectory"].get(latent, ()), sources),
@@ -74,7 +78,10 @@ def index_cards(cards: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _first_text(card: Mapping[str, Any]) -> str:
-    """Its explanation, else the tokens on which it is strongest."""
+    """What people say of it, else its explanation, else the tokens on which it is strongest."""
+    described = [note["description"] for note in card["notes"] if note["description"]]
+    if described:
+        return str(described[0])
     for fact in card["facts"]:
         if fact["name"] == "explanation" and fact["text"]:
             return str(fact["text"])
@@ -144,6 +151,22 @@ def facts_of_row(kind: str, row: dict[str, Any], columns: Sequence[Column]) -> l
         number = isinstance(value, int | float) and not isinstance(value, bool)
         facts.append({**fact, "value": round_number(value)} if number else fact)
     return facts
+
+
+def _note(note: Note) -> dict[str, Any]:
+    """What somebody wrote: the description, who and when, what was judged, and anything else."""
+    judged = {"languages": note.languages, "interpretable": note.interpretable, "monosemantic": note.monosemantic}
+    said = [f"{name}: {text}" for name, text in judged.items() if text]
+    tags = [f"#{tag}" for tag in note.tags]
+    return {
+        "description": escape_controls(note.description),
+        "behaviour": escape_controls(note.behaviour),
+        "author": escape_controls(note.author),
+        "date": "" if note.changed is None else note.changed.date().isoformat(),
+        "judged": escape_controls(" · ".join([*said, *tags])),
+        "text": escape_controls(note.notes),
+        "bookmarked": note.bookmarked,
+    }
 
 
 def _small_tables(readers: Readers, latents: Sequence[int]) -> dict[int, list[dict[str, Any]]]:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from ontogeny.errors import ConfigError
+from ontogeny.results.annotations import Note
 from ontogeny.results.gathering import Gathering
 from ontogeny.results.layouts import compute_picture
 from ontogeny.results.pictures import Axis, Picture
@@ -52,11 +53,16 @@ def save_report(
     by: str | None = None,
     lowest: bool = False,
     excerpt: Excerpt = GLANCE,
+    notes: Sequence[Note] = (),
 ) -> list[int]:
-    """Write the page; the latents that have a card on it. ConfigError where a latent or a column is not there."""
+    """Write the page, with `notes` on the cards; the latents that have a card on it.
+
+    ConfigError where a latent or a column is not there.
+    """
     readers = _open_readers(gathering)
     chosen = choose_latents(readers, latents, top, by, lowest)
-    _write(path, gathering, readers, chosen, excerpt, "overview")
+    cards = compute_cards(readers, chosen, gathering.sources, notes)
+    _write(path, gathering, readers, cards, excerpt, "overview")
     return chosen
 
 
@@ -84,13 +90,12 @@ def _write(
     path: Path,
     gathering: Gathering,
     readers: Mapping[str, ResultReader],
-    chosen: Sequence[int],
+    cards: Sequence[Mapping[str, Any]],
     excerpt: Excerpt,
     start: str,
 ) -> None:
-    cards = compute_cards(readers, chosen, gathering.sources)
     quanta, pages = compute_quanta(readers, excerpt) or (None, [])
-    contents = _contents(gathering, readers, chosen)
+    contents = _contents(gathering, readers, [card[LATENT] for card in cards])
     page = render_page(contents | {"index": index_cards(cards), "quanta": quanta, "start": start}, cards, pages)
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
