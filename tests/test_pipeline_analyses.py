@@ -165,3 +165,19 @@ def test_a_file_that_changed_is_another_question(
         file.write_text(text)
         ids += [artifact.id for artifact in analyze(open_tiny(trained))]
     assert ids[0] == ids[1] != ids[2]
+
+
+def test_an_unknown_dictionary_is_refused_before_anything_is_spent(
+    ask: Any, tmp_path: Path, trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask(SumConfig(other="nowhere"))
+    empty = replace(open_tiny(trained), workspace=Workspace(tmp_path / "empty"))
+    for call in (run_stages, analyze):
+        with pytest.raises(
+            ArtifactError, match=r"^\[analyses.sums\] needs another dictionary, but .*'nowhere'.*first\.$"
+        ):
+            call(empty)
+    assert empty.workspace.artifacts() == []
+    itself = open_tiny(trained)
+    ask(SumConfig(other=itself.recipe.name))
+    assert analyze(itself), "the dictionary that the run itself makes may be named"

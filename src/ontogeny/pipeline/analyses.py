@@ -2,12 +2,14 @@
 
 import hashlib
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from ontogeny.analyses import ANALYSES, Analysis, AnalysisInputs
 from ontogeny.analyses.contract import Need
 from ontogeny.config import Config, config_identity
 from ontogeny.dictionaries.crosscoder import Crosscoder, load_dictionary
+from ontogeny.errors import ArtifactError
 from ontogeny.latents.accumulators import Accumulator
 from ontogeny.latents.cache import CodeCache, open_code_cache
 from ontogeny.latents.cache_writer import CodeCacheWriter
@@ -45,12 +47,30 @@ def asks_codes(analysis: Analysis) -> bool:
     return analysis.ride is not None or "codes" in analysis.needs
 
 
-def check_files(recipe: Recipe) -> None:
-    """Every file of the user's that an analysis will read is there, or its error comes before anything is spent."""
-    for name, config in recipe.chosen_analyses.items():
-        reads = ANALYSES[name].reads
-        if reads is not None:
-            reads(config)
+def check_analyses(run: Run) -> None:
+    """Every file and dictionary that an analysis will read is there, or its error comes before anything is spent."""
+    for name, config in run.recipe.chosen_analyses.items():
+        analysis = ANALYSES[name]
+        if analysis.reads is not None:
+            analysis.reads(config)
+        for reference in _refers(analysis, config):
+            # The recipe's own name means the dictionary that this run makes.
+            if reference != run.recipe.name:
+                _check_dictionary(run, name, reference)
+
+
+def _refers(analysis: Analysis, config: Config) -> Sequence[str]:
+    return () if analysis.refers is None else analysis.refers(config)
+
+
+def _check_dictionary(run: Run, analysis: str, reference: str) -> None:
+    try:
+        run.workspace.find(reference, "dictionaries")
+    except ArtifactError as error:
+        reason = str(error).removesuffix(".")
+        raise ArtifactError(
+            f"[analyses.{analysis}] needs another dictionary, but {reason}; run the recipe that makes it first."
+        ) from None
 
 
 def make_analyses(made: Made) -> list[Artifact]:
@@ -78,8 +98,7 @@ def _uses(recipe: Recipe, analysis: Analysis) -> frozenset[Need]:
 def _ask(made: Made, analysis: Analysis, config: Config) -> Question:
     """Settle what a result is made from, and begin it."""
     run, uses = made.run, _uses(made.run.recipe, analysis)
-    refers = analysis.refers(config) if analysis.refers is not None else ()
-    others = {reference: run.workspace.find(reference, "dictionaries") for reference in refers}
+    others = {reference: run.workspace.find(reference, "dictionaries") for reference in _refers(analysis, config)}
     inputs = {"dictionary": made.dictionary.id} if "dictionary" in uses else {}
     if "held_out" in uses:
         inputs |= made.harvested.held_out_inputs

@@ -8,7 +8,7 @@ that was cut off goes on where it stopped.
 from collections.abc import Callable
 from typing import Any
 
-from ontogeny.pipeline.analyses import check_files, make_analyses
+from ontogeny.pipeline.analyses import check_analyses, make_analyses
 from ontogeny.pipeline.dictionary import evaluate_on
 from ontogeny.pipeline.harvest import harvest
 from ontogeny.pipeline.inputs import Run, grow
@@ -39,7 +39,7 @@ def evaluate(run: Run) -> Artifact:
 
 def analyze(run: Run) -> list[Artifact]:
     """Make every analysis that the recipe asks for, and before that what it rests on."""
-    check_files(run.recipe)
+    check_analyses(run)
     return make_analyses(Made(run))
 
 
@@ -56,7 +56,7 @@ STAGES: dict[str, Callable[[Run], Any]] = {
 
 def run_stages(run: Run) -> list[Artifact]:
     """Everything that the recipe names, in order; the artifacts of the last stages."""
-    check_files(run.recipe)
+    check_analyses(run)
     made: list[Artifact] = []
     for stage in run.recipe.stages:
         result = STAGES[stage](run)

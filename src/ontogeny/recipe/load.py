@@ -81,6 +81,9 @@ def _note(key: str, before: Recipe, after: Any) -> list[str]:
     shown = value.model_dump(mode="json", exclude_defaults=True) if hasattr(value, "model_dump") else value
     if key == "corpus.sources":
         shown = [source.label for source in value]
+        after = [
+            source.get("name") or source.get("dataset") or source.get("path") or source["kind"] for source in after
+        ]
     if key.endswith(".behaviours"):
         shown = [behaviour.path or behaviour.kind for behaviour in value]
         after = [behaviour.get("path") or behaviour["kind"] for behaviour in after]
@@ -90,8 +93,14 @@ def _note(key: str, before: Recipe, after: Any) -> list[str]:
 
 
 def _short(value: Any) -> str:
-    text = "default" if value is None else str(value)
+    text = "none" if value is None else _plain(value)
     return text if len(text) <= 160 else text[:157] + "…"
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_plain(each)}" for key, each in value.items())
+    return f"[{', '.join(map(_plain, value))}]" if isinstance(value, list | tuple) else str(value)
 
 
 def recipe_folder() -> Path:
