@@ -44,3 +44,18 @@ def test_cuts_per_source_and_per_token() -> None:
     for codes in (sparse_codes(by_token), Codes(TABLE, NORMS, None, by_token)):
         assert codes.dense(0).tolist() == [[2, 0, 0], [0, 0, 0], [0.5, 3, 0]]
         assert codes.dense(1).tolist() == [[2, 0, 1], [0, 0, 0], [0, 3, 0]]
+
+
+def test_parts_in_a_row_are_the_whole() -> None:
+    for per, cut in (("latent", NORMS[:, 0]), ("source", NORMS[0]), ("token", torch.rand(3, 2))):
+        whole = sparse_codes(SourceGate(NORMS, cut, per))
+        parts = []
+        for start, stop in ((0, 1), (1, 2), (2, 3)):
+            tokens, indices = torch.nonzero(TABLE[start:stop], as_tuple=True)
+            own = SourceGate(NORMS, cut[start:stop] if per == "token" else cut, per)
+            pattern = Pattern.from_pairs(tokens, indices, stop - start, 3)
+            parts.append(Codes(TABLE[start:stop][tokens, indices], NORMS, pattern, own))
+        joined = Codes.concatenate(parts)
+        assert joined.row_pointer.tolist() == whole.row_pointer.tolist()
+        assert torch.equal(joined.dense(1), whole.dense(1)) and torch.equal(joined.gate(0), whole.gate(0))
+    assert Codes.concatenate([whole]) is whole

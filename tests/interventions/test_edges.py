@@ -125,7 +125,7 @@ def test_edges_moved_together_add_up_and_all_of_them_are_what_was_read(series: S
         parts = [plan.movement(edges, index, 1, chosen) for chosen in (some, ~some, np.ones_like(some))]
         torch.testing.assert_close(parts[0] + parts[1], parts[2])
         assert float(parts[2][~batch.moves].abs().max()) == 0
-    norms = plan.downstream.directions(1)[plan.ends].norm(dim=1).numpy()
+    norms = plan.downstream.directions(1, torch.from_numpy(plan.ends)).norm(dim=1).numpy()
     for place in range(len(plan.ends)):
         read = sum(each.change[each.end == place].abs().sum(0) for each in edges.readings)
         assert np.allclose(edges.weights[:, place], np.asarray(read) * norms[place], rtol=1e-4)
@@ -206,7 +206,7 @@ def test_exact_edges_are_path_patching_by_hand(series: SnapshotSeries, gate: str
                 if share[last] >= 0.01:
                     by = torch.where((after > 0) & (before > 0), torch.maximum(by / share[last], -before), by)
                 state = later.hidden[:, :, source].clone()
-                state[later.moves] += by[:, None] * plan.downstream.directions(source)[plan.ends[last]]
+                state[later.moves] += by[:, None] * plan.downstream.directions(source, torch.tensor([plan.ends[last]]))
                 logits = [
                     run_with(model, prompts.tokens, prompts.attention, END, each)
                     for each in (state, later.hidden[:, :, source])

@@ -1,7 +1,8 @@
 """Codes: what a dictionary says of each token, kept sparse, shared by all sources; the gates are derived."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from typing import Literal
 
 import torch
@@ -43,6 +44,20 @@ class Codes:
     pattern: Pattern | None = None
     source_gate: SourceGate | None = None
     table: DenseTable | None = None
+
+    @staticmethod
+    def concatenate(parts: "Sequence[Codes]") -> "Codes":
+        """The tokens of several sparse codes of one dictionary, one after the other."""
+        first, gate = parts[0], parts[0].source_gate
+        if len(parts) == 1:
+            return first
+        starts = [0, *accumulate(len(each.indices) for each in parts)]
+        pointers = [each.row_pointer[1:] + start for each, start in zip(parts, starts, strict=False)]
+        indices = torch.cat([each.indices for each in parts])
+        pattern = Pattern(indices, torch.cat([first.row_pointer[:1], *pointers]), first.n_latents)
+        if gate is not None and gate.per == "token":
+            gate = replace(gate, cut=torch.cat([each.source_gate.cut for each in parts if each.source_gate]))
+        return Codes(torch.cat([each.values for each in parts]), first.norms, pattern, gate)
 
     @property
     def is_dense(self) -> bool:

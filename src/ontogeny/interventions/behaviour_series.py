@@ -134,7 +134,7 @@ class BehaviourSeries:
             )
         return chosen
 
-    def make_plan(self, name: str, rule: Rule, steps: int, path: Way = "joint") -> EffectPlan:
+    def make_plan(self, name: str, rule: Rule, steps: int, path: Way = "joint", threshold: float = 0.0) -> EffectPlan:
         """Codes of all prompts of a behaviour, and the path to its baseline."""
         config, pairs, baseline = self.config, self.behaviours[name], self.baseline(name)
         clean, dictionary = clean_prompts(pairs), self.dictionary.to(self.device)
@@ -157,4 +157,5 @@ class BehaviourSeries:
             path=path,
             rule=rule,
             steps=steps,
+            threshold=threshold,
         )

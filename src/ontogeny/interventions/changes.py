@@ -29,23 +29,44 @@ class Change:
     shift: Float[Tensor, "latent source"] | None = None
 
 
-def raw_directions(dictionary: Crosscoder, source: int) -> Float[Tensor, "latent d_model"]:
-    """What a unit of contribution adds to the raw activation of a source: W_dec[:, source] / scale."""
-    return (dictionary.W_dec[:, source] / dictionary.scale_out[source]).detach().cpu()
+def raw_directions(
+    dictionary: Crosscoder, source: int, latents: Int[Tensor, " chosen"] | None = None
+) -> Float[Tensor, "chosen d_model"]:
+    """What a unit of contribution adds to the raw activation of a source: W_dec[latents, source] / scale.
+
+    Of all latents by default, which is as much again as the dictionary has for that source.
+    """
+    decoder = dictionary.W_dec.detach()[:, source]
+    rows = decoder if latents is None else decoder[latents.to(decoder.device)]
+    return (rows / dictionary.scale_out[source]).cpu()
 
 
 def project(
-    gradient: Float[Tensor, "token d_model"],
-    directions: Float[Tensor, "latent d_model"],
+    vectors: Float[Tensor, "token d_model"],
+    decoder: Float[Tensor, "latent d_model"],
     token: Int[Tensor, " pair"],
     latent: Int[Tensor, " pair"],
 ) -> Float[Tensor, " pair"]:
-    """<d_latent, g_token> for every pair, and for no other."""
+    """<decoder_latent, vector_token> for every pair, and for no other, on the CPU; worked out where the decoder is."""
+    vectors, token, latent = (each.to(decoder.device) for each in (vectors, token, latent))
     parts = [
-        torch.einsum("pd,pd->p", directions[latent[part]], gradient[token[part]])
-        for part in torch.arange(len(token)).split(CHUNK)
+        torch.einsum("pd,pd->p", decoder[latent[part]], vectors[token[part]]).cpu()
+        for part in torch.arange(len(token), device=decoder.device).split(CHUNK)
     ]
-    return torch.cat(parts) if parts else gradient.new_zeros(0)
+    return torch.cat(parts) if parts else torch.zeros(0)
+
+
+def add_moves(
+    moved: Float[Tensor, "token d_model"],
+    dictionary: Crosscoder,
+    source: int,
+    token: Int[Tensor, " pair"],
+    latent: Int[Tensor, " pair"],
+    by: Float[Tensor, " pair"],
+) -> None:
+    """Add by · d_latent to the token of every pair, in place."""
+    for part in torch.arange(len(token)).split(CHUNK):
+        moved.index_add_(0, token[part], raw_directions(dictionary, source, latent[part]) * by[part, None])
 
 
 def compute_change(clean: Codes, baseline: Codes | None, mean: Float[Tensor, "latent source"] | None) -> Change:

@@ -100,7 +100,7 @@ class EdgePlan:
         """The edges of one snapshot: from source `start` of the upstream dictionary to source `end` of the other."""
         parts = [self._batch(model, start, end, index) for index in range(len(self.upstream.batches))]
         readings = tuple(each for _, each in parts)
-        norms = torch.linalg.vector_norm(self.downstream.directions(end)[self.ends], dim=1).double()
+        norms = torch.linalg.vector_norm(self.downstream.directions(end, torch.from_numpy(self.ends)), dim=1).double()
         weights = torch.zeros(len(self.ends), len(self.starts) + 2, dtype=torch.float64)
         for each in readings:
             weights.index_add_(0, each.end, each.change.abs().double())
@@ -127,9 +127,9 @@ class EdgePlan:
         token, place = self._on(batch, end)
         change, through = self._push(model, start, end, index, gradient, token, place)
         ends = torch.from_numpy(self.ends)
-        directions = plan.directions(end)
+        directions = plan.directions(end, ends)
         row = moves.nonzero()[:, 0][token]
-        pull = torch.einsum("pd,pd->p", directions[ends[place]], gradient[moves][token])
+        pull = torch.einsum("pd,pd->p", directions[place], gradient[moves][token])
         effects = torch.zeros(len(prompts), len(ends), change.shape[1], dtype=torch.float64)
         effects.index_put_((row, place), (change * pull[:, None]).double(), accumulate=True)
         nodes = [(plan.movement(batch, end, ends[at : at + 1]) * gradient).sum(dim=(1, 2)) for at in range(len(ends))]
@@ -213,7 +213,7 @@ class EdgePlan:
         """What some edges together move at the later hook point: Σ Δf_uv d_v, in one batch."""
         batch, readings = self.downstream.batches[index], edges.readings[index]
         by = (readings.change * torch.from_numpy(chosen).T[readings.end]).sum(dim=1)
-        directions = self.downstream.directions(end)[torch.from_numpy(self.ends)]
+        directions = self.downstream.directions(end, torch.from_numpy(self.ends))
         moved = directions.new_zeros(int(batch.moves.sum()), directions.shape[1])
         moved.index_add_(0, readings.token, directions[readings.end] * by[:, None])
         out = torch.zeros_like(batch.hidden[:, :, end])
@@ -266,7 +266,7 @@ class EdgePlan:
         if share >= LEAST_SHARE:
             by = torch.where((after > 0) & (before > 0), torch.maximum(by / share, -before), by)
         out = torch.zeros_like(batch.hidden[:, :, end])
-        out[batch.moves] = by[:, None] * plan.directions(end)[latent]
+        out[batch.moves] = by[:, None] * plan.directions(end, torch.tensor([latent]))
         return out
 
     @staticmethod

@@ -15,6 +15,9 @@ from ontogeny.interventions.changes import compute_change, mean_contributions
 from ontogeny.interventions.effects import Baseline, EffectBatch
 from ontogeny.interventions.prompts import Prompts
 
+ENCODED_AT_A_TIME = 1 << 27
+"""Cells (position, latent) before the sparse codes are known: 512 MB."""
+
 
 @dataclass(frozen=True)
 class PromptActivations:
@@ -66,8 +69,8 @@ def build_effect_batches(
     if baseline == "pair" and patched is None:
         raise CorpusError('these pairs have no patch prefix; take baseline = "mean" or "zero".')
     spans = torch.arange(len(clean)).split(batch)
-    codes = [_encode(dictionary, activations, moves, span) for span in spans]
-    others = [_encode(dictionary, patched, moves, span) for span in spans] if patched is not None else []
+    codes = [encode_moving(dictionary, activations, moves, span) for span in spans]
+    others = [encode_moving(dictionary, patched, moves, span) for span in spans] if patched is not None else []
     mean, shift = None, None
     if baseline == "mean":
         shift = mean_contributions([*codes, *others])
@@ -90,12 +93,17 @@ def build_effect_batches(
     return batches, mean
 
 
-def _encode(
-    dictionary: Crosscoder, activations: PromptActivations, moves: Bool[Tensor, "prompt position"], span: Tensor
+@torch.no_grad()
+def encode_moving(
+    dictionary: Crosscoder,
+    activations: PromptActivations,
+    moves: Bool[Tensor, "prompt position"],
+    span: Int[Tensor, " chosen"],
 ) -> Codes:
+    """The codes of some prompts, a token for each position that moves."""
     rows = activations.values[span][moves[span]][:, list(activations.reads)]
-    with torch.no_grad():
-        return dictionary.encode(rows.to(dictionary.W_enc.device)).sparse()
+    parts = rows.split(max(ENCODED_AT_A_TIME // dictionary.n_latents, 1))
+    return Codes.concatenate([dictionary.encode(part.to(dictionary.W_enc.device)).sparse() for part in parts])
 
 
 def iter_halves(clusters: Int[np.ndarray, "prompt"], seed: int) -> Iterator[Int[np.ndarray, "half"]]:

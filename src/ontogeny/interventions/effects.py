@@ -20,7 +20,7 @@ from torch import Tensor
 from ontogeny.dictionaries.codes import Codes
 from ontogeny.dictionaries.crosscoder import Crosscoder
 from ontogeny.errors import DictionaryError
-from ontogeny.interventions.changes import CHUNK, Change, project, raw_directions
+from ontogeny.interventions.changes import CHUNK, Change, add_moves, project, raw_directions
 from ontogeny.interventions.edits import check_latents
 from ontogeny.interventions.paths import Rule, compute_path_gradient
 from ontogeny.interventions.prompts import Prompts, compute_metric
@@ -109,7 +109,10 @@ class EffectBatch:
 
 
 class EffectPlan:
-    """What is attributed: batches of prompts, the baseline, the path. It holds no model; snapshots come one by one."""
+    """What is attributed: batches of prompts, the baseline, the path. It holds no model; snapshots come one by one.
+
+    `threshold`: an effect at one position whose size is not above it counts as 0 (the error's does not change).
+    """
 
     def __init__(
         self,
@@ -122,6 +125,7 @@ class EffectPlan:
         path: Path = "joint",
         rule: Rule = "left",
         steps: int = 1,
+        threshold: float = 0.0,
     ) -> None:
         if dictionary.W_skip is not None:
             raise DictionaryError(
@@ -129,13 +133,11 @@ class EffectPlan:
             )
         self.dictionary, self.hook_points, self.batches, self.mean = dictionary, list(hook_points), list(batches), mean
         self.baseline, self.path, self.rule, self.steps = baseline, path, rule, steps
-        self._kept_directions: tuple[int, Tensor] | None = None
+        self.threshold = threshold
 
-    def directions(self, source: int) -> Float[Tensor, "latent d_model"]:
-        """What a unit of contribution adds to the raw activation, on the CPU; those of one source are kept."""
-        if self._kept_directions is None or self._kept_directions[0] != source:
-            self._kept_directions = source, raw_directions(self.dictionary, source)
-        return self._kept_directions[1]
+    def directions(self, source: int, latents: Int[Tensor, " chosen"]) -> Float[Tensor, "chosen d_model"]:
+        """What a unit of contribution of some latents adds to the raw activation, on the CPU."""
+        return raw_directions(self.dictionary, source, latents)
 
     @cached_property
     def entries(self) -> list[tuple[Int[np.ndarray, "entry"], Int[np.ndarray, "pair"]]]:
@@ -179,21 +181,25 @@ class EffectPlan:
         along = compute_path_gradient(
             model, self.hook_points[source], prompts, hidden, target, moves, self.rule, self.steps
         )
-        gradient = along.gradient[moves].cpu()
         change = batch.change
-        directions = self.directions(source)
-        pairs = [project(gradient, directions, change.token, change.latent) * change.difference[:, source]]
+        decoder, scale = self.dictionary.W_dec.detach()[:, source], self.dictionary.scale_out[source].cpu()
+        slope = project(along.gradient[moves], decoder, change.token, change.latent) / scale
+        pairs = [slope * change.difference[:, source]]
         if change.shift is not None:
             shifted = change.shift.any(dim=1).nonzero()[:, 0]
             summed = along.gradient.sum(dim=1).cpu()
-            pairs.append(((summed @ directions[shifted].T) * change.shift[shifted, source]).reshape(-1))
+            parts = [summed @ self.directions(source, part).T for part in shifted.split(CHUNK)]
+            pairs.append((torch.cat(parts, dim=1) * change.shift[shifted, source]).reshape(-1))
         unique, inverse = self.entries[index]
-        values = np.bincount(inverse, torch.cat(pairs).double().numpy(), minlength=len(unique))
+        each = torch.cat(pairs).double().numpy()
+        values = np.bincount(inverse, each, minlength=len(unique))
         # Latents and error together are what moved: the rest of the movement is the error's.
         moved = torch.where(batch.moves[..., None], target.cpu() - batch.hidden[:, :, source], 0.0)
         whole = (moved * along.gradient.cpu()).sum(dim=(1, 2)).double().numpy()
         of_latents = np.bincount(unique // self.dictionary.n_latents, values, minlength=len(batch.prompts))
         error = whole - of_latents if self.path == "joint" else np.zeros(len(whole))
+        if self.threshold > 0:
+            values = np.bincount(inverse, np.where(np.abs(each) > self.threshold, each, 0.0), minlength=len(unique))
         return values, error, along.start.cpu().double().numpy(), along.end.cpu().double().numpy()
 
     def target(self, batch: EffectBatch, source: int) -> Float[Tensor, "prompt position d_model"]:
@@ -214,17 +220,16 @@ class EffectPlan:
         self, batch: EffectBatch, source: int, latents: Int[Tensor, " chosen"] | None = None
     ) -> Float[Tensor, "prompt position d_model"]:
         """What the change of some latents (all by default) adds to the raw activation."""
-        change, directions = batch.change, self.directions(source)
+        change = batch.change
+        moved = batch.hidden.new_zeros(int(batch.moves.sum()), batch.hidden.shape[-1])
         chosen = slice(None) if latents is None else torch.isin(change.latent, latents)
-        token, latent, by = change.token[chosen], change.latent[chosen], change.difference[chosen, source]
-        moved = directions.new_zeros(int(batch.moves.sum()), directions.shape[1])
-        for part in torch.arange(len(token)).split(CHUNK):
-            moved.index_add_(0, token[part], directions[latent[part]] * by[part, None])
+        by = change.difference[chosen, source]
+        add_moves(moved, self.dictionary, source, change.token[chosen], change.latent[chosen], by)
         if change.shift is not None:
-            shift = change.shift[:, source] if latents is None else torch.zeros_like(change.shift[:, source])
-            if latents is not None:
-                shift[latents] = change.shift[latents, source]
-            moved += shift @ directions
+            shift = change.shift[:, source]
+            everywhere = shift.nonzero()[:, 0] if latents is None else latents
+            for part in everywhere.split(CHUNK):
+                moved += shift[part] @ self.directions(source, part)
         out = torch.zeros_like(batch.hidden[:, :, source])
         out[batch.moves] = moved
         return out

@@ -5,12 +5,9 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from ontogeny.activations.stream import TokenColumns
 from ontogeny.dictionaries.crosscoder import Crosscoder
-from ontogeny.interventions.effect_batches import PromptActivations
-from ontogeny.latents.batch import LatentBatch
-from ontogeny.latents.betas import compute_targets
-from ontogeny.latents.scaling import Probes, ScalingAccumulator
+from ontogeny.interventions.changes import project
+from ontogeny.interventions.effect_batches import PromptActivations, encode_moving
 
 
 @torch.no_grad()
@@ -22,16 +19,18 @@ def compute_held(
     e_h is what the dictionary leaves unexplained there. 0 where the decoder has no length, NaN for a latent that is
     never on. Source: latent scaling, arXiv 2504.02922.
     """
-    rider = ScalingAccumulator(dictionary, Probes.at_peak(dictionary), n_blocks=1)
+    norms = dictionary.decoder_norms().double().cpu()
+    along, square = torch.zeros_like(norms), norms.new_zeros(len(norms))
     for span in torch.arange(len(moves)).split(batch):
-        rows = activations.values[span][moves[span]].to(dictionary.W_enc.device)
-        codes = dictionary.encode(rows[:, list(activations.reads)]).sparse()
-        nowhere = np.zeros(len(rows), dtype=np.int64)
-        columns = TokenColumns(nowhere, nowhere, nowhere, nowhere, nowhere)
-        x = dictionary.normalise_target(rows[:, list(activations.writes)])
-        rider.update(LatentBatch(dictionary, codes, columns, 0, x))
-    targets = compute_targets(rider.compute())
-    square = targets.square.sum(axis=1)
-    return np.asarray(
-        np.divide(targets.own.sum(axis=1), square, out=np.full_like(targets.own[:, 0], np.nan), where=square > 0)
-    )
+        codes = encode_moving(dictionary, activations, moves, span)
+        rows = activations.values[span][moves[span]][:, list(activations.writes)]
+        x = dictionary.normalise_target(rows.to(dictionary.W_enc.device))
+        error = x - dictionary.decode_normalised(codes, None)
+        latent, value = codes.indices.cpu(), codes.values.double().cpu()
+        square.index_add_(0, latent, value.square())
+        for source in range(codes.n_sources):
+            norm = norms[latent, source]
+            left = project(error[:, source], dictionary.W_dec[:, source], codes.tokens, codes.indices)
+            own = left / torch.where(norm > 0, norm, torch.inf) + codes.gated(source).cpu() * norm
+            along[:, source].index_add_(0, latent, value * own)
+    return np.asarray(torch.where(square[:, None] > 0, along / square[:, None], torch.nan).numpy())
