@@ -190,15 +190,18 @@ def compute_legacy_pairs(effect: Shaped[np.ndarray, "source latent"]) -> Shaped[
     With three sources 2/(1+2), 3/(2+3), 3/(1+3); NaN for 0/0 where a third source has an effect.
     """
     size = np.abs(effect)
-    n_sources = len(size)
-    near = [(k, k + 1) for k in range(n_sources - 1)]
-    pairs = near + [(a, b) for a, b in combinations(range(n_sources), 2) if (a, b) not in near]
     out = []
-    for early, late in pairs:
+    for early, late in legacy_pairs(len(size)):
         both = size[early] + size[late]
         out.append(np.divide(size[late], both, out=np.full_like(both, np.nan), where=both > 0))
     found: np.ndarray = np.where(size.sum(axis=0) > 0, np.stack(out), np.asarray(0.5, dtype=size.dtype))
     return found
+
+
+def legacy_pairs(n_sources: int) -> list[tuple[int, int]]:
+    """The pairs of `compute_legacy_pairs`, in its order: (earlier, later)."""
+    near = [(k, k + 1) for k in range(n_sources - 1)]
+    return near + [pair for pair in combinations(range(n_sources), 2) if pair not in near]
 
 
 def legacy_classes(shares: Shaped[np.ndarray, "source latent"], names: tuple[str, ...]) -> list[str]:

@@ -89,6 +89,7 @@ class _Attribution:
             rule="left" if one else config.rule,
             steps=1 if one else config.steps,
             path="error_kept" if config.path == "error_kept" else "joint",
+            threshold=0.0 if config.legacy is None else config.legacy_threshold,
         )
         clean = clean_prompts(self.behaviours[name])
         moves = moving_positions(clean, config.skip_first, config.positions)

@@ -107,7 +107,30 @@ OVERLAPS = (
     Column("shared", "1", "how many are the same"),
     Column("jaccard", "fraction", "shared over those in either"),
 )
+LEGACY = (
+    Column("latent", "1", "index of the latent; one that is not listed has no effect anywhere"),
+    Column("behaviour", "1", "name of the behaviour"),
+    Column("hook_point", "1", "hook point of the series"),
+    Column("source", "1", "the source"),
+    Column("step", "optimizer steps", "training step of its snapshot, null where unknown"),
+    Column("n", "1", "prompts"),
+    Column("effect", "nats", "as published: means over all slots of padded batches, summed, over the prompts"),
+    Column("rank", "1", "0 is the largest |effect| of the source"),
+    Column("share", "fraction", "as published: |effect| over the sum of the series; 0.5 in all where that is 0"),
+    Column("group", "1", "as published: who has more than 0.7, or at least 0.3, of it"),
+)
+LEGACY_PAIRS = (
+    Column("latent", "1", "index of the latent"),
+    Column("behaviour", "1", "name of the behaviour"),
+    Column("hook_point", "1", "hook point of the series"),
+    Column("early", "1", "the earlier source"),
+    Column("late", "1", "the later source"),
+    Column("n", "1", "prompts"),
+    Column("share", "fraction", "as published: the later one's part of both; null for 0/0"),
+)
 _TEXT = {
+    "early",
+    "late",
     "behaviour",
     "source",
     "hook_point",

@@ -1,10 +1,20 @@
 """What is attributed, how, and how it is tested. Torch-free."""
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from ontogeny.interventions.config import ChangeConfig
+
+_PUBLISHED = {"path": "joint", "rule": "left", "baseline": "zero", "skip_first": 0, "positions": None}
+LEGACY: dict[str, dict[str, Any]] = {
+    "as_run": {**_PUBLISHED, "method": "atp", "steps": 1},
+    "as_meant": {**_PUBLISHED, "method": "ig", "steps": 10},
+}
+"""What the two readings of the published "IG-10" fix. As run it is one gradient: in the nnsight that the code pins, the
+metrics of all ten steps read the first one's rows."""
+LEGACY_DEFAULTS = {"batch": 4}
+"""Padding is part of the published mean: batches of four are padded to their own longest prompt."""
 
 
 class IndirectEffectsConfig(ChangeConfig):
@@ -32,6 +42,24 @@ class IndirectEffectsConfig(ChangeConfig):
     """Most prompts on which they are patched."""
     top: int = Field(default=20, ge=1)
     """Latents listed a group, and compared between groups and snapshots."""
+    legacy: Literal["as_run", "as_meant"] | None = None
+    """Published numbers, in tables of their own. as_run: one gradient at the clean state, which is what the public code
+    computes where it asks for ten; as_meant: the mean of ten (left rule). Both fix baseline = "zero", skip_first = 0
+    and all positions."""
+    legacy_threshold: float = Field(default=0.1, ge=0)
+    """With `legacy`: effects at a single position that are not larger are taken as 0, as published; 0 keeps all."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_published(cls, given: Any) -> Any:
+        """What `legacy` fixes; a setting that says otherwise is refused."""
+        if not isinstance(given, dict) or given.get("legacy") not in LEGACY:
+            return given
+        fixed = LEGACY[given["legacy"]]
+        for key, value in fixed.items():
+            if given.get(key, value) != value:
+                raise ValueError(f"legacy = {given['legacy']!r} fixes {key} = {value!r}; leave {key} out")
+        return {**LEGACY_DEFAULTS, **given, **fixed}
 
     @property
     def patches_each(self) -> bool:

@@ -1,6 +1,6 @@
 """The result of an attribution; what is poorly estimated is said first."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from ontogeny.analyses.indirect_effects.judge import (
     compute_relie,
     judge_effects,
 )
+from ontogeny.analyses.indirect_effects.legacy import check_legacy, legacy_blocks, slot_weights, tell_legacy
 from ontogeny.latents.clusters import renumber, sum_clusters
 from ontogeny.latents.quality import Quality, compute_quality
 from ontogeny.latents.relie import compute_legacy_shares, legacy_classes
@@ -31,11 +32,13 @@ MOST_PICTURED = 6
 
 def make_result(inputs: AnalysisInputs, config: IndirectEffectsConfig) -> Result:
     """Attribute, test, compare over snapshots, verify."""
+    if config.legacy is not None:
+        check_legacy(series_by_hook_point([inputs.sources[place] for place in choose_sources(inputs, config)]))
     behaviours = tokenize_behaviours(config.behaviours, config.policy, inputs.series.tokenizer)
     found = attribute_behaviours(inputs, config, behaviours)
     report = _Report(inputs, config, found)
     groups = list(iter_groups(found))
-    tables = (
+    tables = [
         make_table("verification", columns.VERIFICATION, report.verification),
         make_table("effects", columns.EFFECTS, report.effects, ("latent",)),
         make_table("relie", columns.RELIE, report.relie, ("latent",)),
@@ -43,7 +46,10 @@ def make_result(inputs: AnalysisInputs, config: IndirectEffectsConfig) -> Result
         make_table("totals", columns.TOTALS, report.totals),
         _rows("groups", columns.GROUPS, group_rows(groups, report.names, config.top)),
         _rows("overlaps", columns.OVERLAPS, overlap_rows(groups, report.names, config.top)),
-    )
+    ]
+    if config.legacy is not None:
+        tables.append(make_table("legacy", columns.LEGACY, report.legacy, ("latent",)))
+        tables.append(make_table("legacy_pairs", columns.LEGACY_PAIRS, report.legacy_pairs, ("latent",)))
     x = "step" if all(source.snapshot.step is not None for source in inputs.sources) else "source"
     views = (
         View("table", "verification", "Is the estimate any good"),
@@ -60,7 +66,7 @@ def make_result(inputs: AnalysisInputs, config: IndirectEffectsConfig) -> Result
         View("scatter", "shares", "RelIE and decoder norm", x="norm_share", y=("share",), group="source"),
         View("table", "overlaps", "Strongest latents in common"),
     )
-    return Result("indirect_effects", tables, views, report.summary())
+    return Result("indirect_effects", tuple(tables), views, report.summary())
 
 
 def _rows(name: str, kinds: tuple[Any, ...], rows: list[dict[str, Any]]) -> Table:
@@ -83,6 +89,8 @@ class _Report:
         self.relie: list[Mapping[str, Any]] = []
         self.shares: list[Mapping[str, Any]] = []
         self.totals: list[Mapping[str, Any]] = []
+        self.legacy: list[Mapping[str, Any]] = []
+        self.legacy_pairs: list[Mapping[str, Any]] = []
         self.poor: list[str] = []
         self.told: list[str] = []
         self.significant: dict[str, int] = {}
@@ -105,6 +113,8 @@ class _Report:
             relative = compute_relie(judged, places, axis.log, self.config)
             for kind in relative.found.classes:
                 self.classes[name][kind] = self.classes[name].get(kind, 0) + 1
+            if self.config.legacy is not None:
+                self._add_legacy(name, hook_point, given, places)
             if len(relative.chosen):
                 self._add_relative(name, hook_point, given, judged, relative, axis)
         kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(self.classes[name].items(), key=lambda e: -e[1]))
@@ -112,6 +122,11 @@ class _Report:
             f"{name}: {self.significant[name]} latents have a significant effect in some snapshot"
             + (f": {kinds}." if kinds else ".")
         )
+        skipped = ", ".join(f"{count} {reason}" for reason, count in given.pairs.skipped.items())
+        if skipped:
+            self.told.append(f"{name}: {len(given.pairs)} pairs; skipped were {skipped}.")
+        if self.config.legacy is not None:
+            self.told.append(tell_legacy(name, given.effects, self.config))
 
     def _add_quality(self, name: str, given: Attributed) -> None:
         gaps = given.effects.completeness_gap()
@@ -221,6 +236,13 @@ class _Report:
                     "legacy_share": legacy[:, number],
                 }
             )
+
+    def _add_legacy(self, name: str, hook_point: str, given: Attributed, places: Sequence[int]) -> None:
+        weights = slot_weights(given.pairs.length, self.config.batch)
+        fixed = {"behaviour": name, "hook_point": hook_point, "n": len(given.pairs)}
+        nodes, pairs = legacy_blocks(given.effects, weights, places, self.names, self.steps, fixed)
+        self.legacy += nodes
+        self.legacy_pairs += pairs
 
     def summary(self) -> dict[str, Any]:
         """Poor estimates first, then what was found."""
