@@ -1,15 +1,22 @@
 """Losses and quanta without a dictionary: what is made, what is found again, what other sizes and bad input give."""
 
+import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
+from safetensors.numpy import load_file, save_file
 
+from ontogeny.commands.demo import print_story
 from ontogeny.commands.listing import find_prunable
 from ontogeny.commands.plan import plan
 from ontogeny.errors import AnalysisError, ConfigError, OntogenyError, SeriesMismatch
 from ontogeny.pipeline import Run, analyze, open_run, run_stages
 from ontogeny.pipeline.losses import measure
+from ontogeny.pipeline.quanta import cluster
+from ontogeny.quanta.measured import TokenClusters
 from ontogeny.recipe import load_recipe
 from ontogeny.results import Result, load_result
 from ontogeny.workspace import Workspace
@@ -48,6 +55,10 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
     workspace = tmp_path_factory.mktemp("workspace")
     run_stages(open_quanta(workspace))
     return workspace
+
+
+def cluster_of(run: Run) -> TokenClusters:
+    return cluster(run, measure(run)).clusters
 
 
 def counts(workspace: Path) -> dict[str, int]:
@@ -147,11 +158,69 @@ def test_other_sizes_are_measured_on_the_same_tokens(done: Path) -> None:
 
 
 def test_a_size_of_another_tokenizer_is_refused(done: Path, tmp_path: Path) -> None:
-    other = open_quanta(tmp_path, family__vocab_size="300")
-    measure(other)
-    family = Workspace(tmp_path).artifacts("families")[0].path
-    with pytest.raises(SeriesMismatch, match="tokenizer"):
-        measure(open_quanta(done, losses__sizes=f'{{"other" = {{folders = "{family}/step*"}}}}'))
+    shutil.copytree(Workspace(done).artifacts("families")[0].path / "step4", tmp_path / "step4")
+    file = tmp_path / "step4" / "tokenizer.json"
+    tokenizer = json.loads(file.read_text(encoding="utf-8"))
+    vocabulary = tokenizer["model"]["vocab"]
+    del vocabulary["".join(tokenizer["model"]["merges"].pop())]
+    file.write_text(json.dumps(tokenizer), encoding="utf-8")
+    with pytest.raises(SeriesMismatch, match="a tokenizer of 399 tokens and the recipe's series one of 400"):
+        measure(open_quanta(done, losses__sizes=f'{{"other" = {{folders = "{tmp_path}/step*"}}}}'))
+
+
+def test_other_tokens_are_put_to_the_quanta(done: Path) -> None:
+    every = {"analyses__quanta_assigned__n_tokens": "80", "analyses__quanta_assigned__draws": "20"}
+    analyze(open_quanta(done, **every, analyses__quanta_assigned__min_cosine="-1"))
+    found, measured = result(done, "quanta_assigned"), measure(open_quanta(done)).losses
+    clustered = {row["index"] for row in result(done, "quanta").table("tokens").rows()}
+    assigned, quanta = found.table("assignments").to_pandas(), found.table("quanta").to_pandas()
+    assert len(assigned) == 80 == found.summary["n_tokens"] and not clustered & set(assigned["index"])
+    assert assigned["quantum"].isna().mean() == pytest.approx(found.summary["unassigned"])
+    assert quanta["n_assigned"].sum() == assigned["quantum"].notna().sum()
+    np.testing.assert_array_equal(assigned["loss"], measured.own.losses[assigned["index"].to_numpy(), -1])
+    assert found.summary["n_landmarks"] == quanta["n_landmarks"][quanta["asked"]].sum()
+    assert found.summary["sentences"][0].startswith("Control: held out by document")
+    # The same tokens in smaller chunks, with bounds that let all of them in.
+    analyze(
+        open_quanta(
+            done,
+            **every,
+            analyses__quanta_assigned__chunk="30",
+            analyses__quanta_assigned__min_cosine="-1",
+            analyses__quanta_assigned__min_margin="0",
+        )
+    )
+    all_in = result(done, "quanta_assigned")
+    whole = all_in.table("assignments").to_pandas()
+    assert (whole["quantum"] == whole["nearest"]).all() and all_in.summary["unassigned"] == 0
+    np.testing.assert_array_equal(whole["nearest"], assigned["nearest"])
+    np.testing.assert_allclose(whole["cosine"], assigned["cosine"], atol=1e-5)
+    losses = all_in.table("losses").to_pandas()
+    last = losses[losses["snapshot"] == "step4"].set_index("quantum")["loss"]
+    np.testing.assert_allclose(last, whole.groupby("quantum")["loss"].mean(), rtol=1e-6)
+
+
+def test_second_moments_come_from_the_files_that_a_recipe_names(done: Path, tmp_path: Path) -> None:
+    family = Workspace(done).artifacts("families")[0].path
+    weights = load_file(family / "step4" / "model.safetensors")
+    moments = {f"exp_avg_sq.{name}": np.ones_like(each, dtype=np.float32) for name, each in weights.items()}
+    save_file(moments, tmp_path / "step4.safetensors")
+    adam = {"quanta__n_snapshots": "1", "quanta__gram__whitening": "adam"}
+    named = cluster_of(open_quanta(done, **adam, quanta__optimizer_states=f"{tmp_path}/{{label}}.safetensors"))
+    assert {path.name for path in named.optimizer_states.values()} == {"step4.safetensors"}
+    estimated = cluster_of(open_quanta(done, **adam))
+    assert not estimated.optimizer_states
+    plain = cluster_of(open_quanta(done, quanta__n_snapshots="1"))
+    # Even moments change no cosine, those of the tokens do.
+    np.testing.assert_allclose(named.open_similarity(2), plain.open_similarity(2), atol=1e-5)
+    assert np.abs(estimated.open_similarity(2) - plain.open_similarity(2)).max() > 0.01
+
+
+def test_the_story_ends_with_the_page_of_quanta(done: Path) -> None:
+    console = Console(width=120)
+    with console.capture() as told:
+        print_story([each for each in Workspace(done).artifacts() if each.kind == "results"], console)
+    assert "ontogeny report 'quanta' --clusters" in told.get()
 
 
 def test_analyses_that_need_no_dictionary_run_without_one(done: Path) -> None:
@@ -167,6 +236,19 @@ def test_analyses_that_need_no_dictionary_run_without_one(done: Path) -> None:
         ({"quanta__gram__groups": "unembedding,mlp.gate"}, ConfigError, "quanta.gram.groups"),
         ({"quanta__n_clusters": "60"}, ConfigError, "n_clusters = 60 must be smaller than choice.n_tokens = 60"),
         ({"quanta__chosen_at": "step3"}, AnalysisError, "the series has step0, step2, step4"),
+        ({"quanta__optimizer_states": "x"}, ConfigError, 'kernel = "gradients" with gram.whitening = "adam" alone'),
+        (
+            {"quanta__gram__whitening": "adam", "quanta__optimizer_states": "no/{label}.safetensors"},
+            AnalysisError,
+            r"there is no file no/step\d.safetensors for snapshot step\d",
+        ),
+        ({"analyses__quanta_assigned__snapshot": "step0"}, AnalysisError, "tokens were clustered at"),
+        ({"analyses__quanta_assigned__below": "1e-6"}, AnalysisError, "none is left to assign"),
+        (
+            {"analyses__quanta_assigned": "{}", "quanta__kernel": "curves", "analyses__quanta__stability_draws": "0"},
+            AnalysisError,
+            "new tokens are compared by gradients",
+        ),
         ({"losses": "none"}, ConfigError, r"\[quanta\] needs \[losses\]"),
         ({"quanta": "none"}, ConfigError, r"\[analyses.quanta\] needs \[quanta\]"),
         ({"analyses__lifetimes": "{}"}, ConfigError, r"\[analyses.lifetimes\] needs \[training\]"),

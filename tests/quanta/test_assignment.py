@@ -21,11 +21,12 @@ from quanta.gradient_oracles import DOCUMENTS, tiny_model
 
 def test_the_mean_cosine_with_every_cluster() -> None:
     similarity = np.array([[1.0, 0.0, 0.5, 0.1], [0.2, 0.2, 0.9, 0.2]])
-    scores = MeanCosines(np.array([0, 1, 0, 1]))(similarity)
-    np.testing.assert_allclose(scores, [[0.75, 0.05], [0.55, 0.2]])
-    found = Assignment.of(np.array([5, 6]), scores)
+    scores = MeanCosines(np.array([0, 1, 0, 1]))
+    np.testing.assert_allclose(scores(similarity), [[0.75, 0.05], [0.55, 0.2]])
+    found = Assignment.of(np.array([5, 6]), scores, similarity)
     assert found.labels.tolist() == [0, 0]
     np.testing.assert_allclose(found.margins, [0.7, 0.35])
+    np.testing.assert_allclose(found.cosines, found.scores)
 
 
 def test_landmarks_extend_to_their_own_places() -> None:
@@ -92,7 +93,7 @@ def test_held_out_members_come_back_to_their_clusters() -> None:
         else:
             scores = MeanCosines(own)
         found = assign_tokens(model, documents, tokens[held_out], tokens[landmarks], scores, chunk=16)
-        np.testing.assert_array_equal(found.labels, Assignment.of(tokens[held_out], scores(cosines)).labels)
+        np.testing.assert_array_equal(found.labels, Assignment.of(tokens[held_out], scores, cosines).labels)
         _, truth = np.unique(labels[home], return_inverse=True)
         assert (found.labels == truth[held_out[home]]).mean() > 0.8
         assert np.median(found.margins) > 0

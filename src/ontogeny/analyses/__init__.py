@@ -22,6 +22,7 @@ from ontogeny.analyses.meaning import MEANING
 from ontogeny.analyses.ngrams import NGRAMS
 from ontogeny.analyses.patched_kl import PATCHED_KL
 from ontogeny.analyses.quanta import QUANTA
+from ontogeny.analyses.quanta_assigned import QUANTA_ASSIGNED
 from ontogeny.analyses.quanta_latents import QUANTA_LATENTS
 from ontogeny.analyses.stability import STABILITY
 from ontogeny.analyses.statistics import STATISTICS
@@ -46,6 +47,7 @@ ANALYSES: dict[str, Analysis] = {
         CIRCUITS,
         LOSS_CURVES,
         QUANTA,
+        QUANTA_ASSIGNED,
         QUANTA_LATENTS,
         ABLATION,
     )

@@ -33,15 +33,26 @@ def print_story(made: Sequence[Artifact], console: Console, variant: str = "") -
     if "lifetimes" in found:
         lifetimes = load_result(found.pop("lifetimes").path)
         print_lives(lifetimes, console)
-        for which in ("latest", "earliest"):
-            print_extremes(lifetimes, which, console)
+        # Where all latents live from one snapshot on, none of them is late or early.
+        if len({row["first"] for row in lifetimes.table("extremes").rows()}) > 1:
+            for which in ("latest", "earliest"):
+                print_extremes(lifetimes, which, console)
     for kind, artifact in found.items():
         console.print(f"{kind}: `ontogeny show {artifact.id}`", highlight=False, markup=False)
         if "dictionary" not in artifact.inputs:
             print_sentences(artifact, console)
+    for page in _pages(found):
+        console.print(page, highlight=False, markup=False)
+
+
+def _pages(found: dict[str, Artifact]) -> list[str]:
+    """The reports that these results go into: all of a dictionary's, and one of the quanta with all their tokens."""
+    pages = []
     if any("dictionary" in artifact.inputs for artifact in found.values()):
-        name = next(iter(found.values())).names[-1]
-        console.print(f"all of it on one page: `ontogeny report '{name}'`", highlight=False, markup=False)
+        pages.append(f"all of it on one page: `ontogeny report '{next(iter(found.values())).names[-1]}'`")
+    if "quanta" in found:
+        pages.append(f"a page for every quantum: `ontogeny report '{found['quanta'].names[-1]}' --clusters`")
+    return pages
 
 
 def print_sentences(artifact: Artifact, console: Console) -> None:

@@ -32,7 +32,7 @@ class Measurement:
 
     def documents_for(self, label: str) -> Documents:
         """The documents as the snapshot of this label must read them."""
-        return replace_tokens(self.corpus, self.losses.documents, label)
+        return self.losses.documents.read_by(self.corpus, label)
 
 
 def measure(run: Run) -> Measurement:
@@ -80,7 +80,7 @@ class _Stage:
         if self.max_length < self.config.max_length and index == 0:
             cut = f"losses: documents are cut to {self.max_length} tokens, all that the models have positions for"
             self.run.reporter.say(cut)
-        documents = replace_tokens(self.corpus, self.documents, label)
+        documents = self.documents.read_by(self.corpus, label)
         opened: list[HookedModel] = []
 
         def open_model() -> HookedModel:
@@ -98,12 +98,6 @@ class _Stage:
             parameters=count_parameters(model),
             summary={"tokens": documents.n_predicted, "loss": _mean(draft.path)},
         )
-
-
-def replace_tokens(corpus: Corpus, documents: Documents, label: str) -> Documents:
-    """The documents in the tokens that a snapshot knows."""
-    replaced = corpus.replacements.get(label)
-    return documents.replace(replaced) if replaced else documents
 
 
 def count_parameters(model: HookedModel) -> int:

@@ -2,6 +2,7 @@
 
 import shutil
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,10 +14,12 @@ from ontogeny.pipeline.inputs import Run
 from ontogeny.pipeline.losses import Measurement
 from ontogeny.quanta.activation_gram import compute_activation_gram
 from ontogeny.quanta.curves import correlate_curves
+from ontogeny.quanta.gradients.whitening import find_optimizer_state
 from ontogeny.quanta.gram import compute_gram
 from ontogeny.quanta.gram_files import load_gram, save_gram
 from ontogeny.quanta.measured import OWN, TokenClusters, choose_snapshots, clusterer_of
 from ontogeny.quanta.sections_config import QuantaConfig
+from ontogeny.snapshots.hub import sha256_of
 from ontogeny.tokens.corpus import fingerprint_of
 from ontogeny.workspace import Artifact, write_bytes
 
@@ -52,6 +55,7 @@ def cluster(run: Run, measurement: Measurement) -> Clustering:
         tuple(places),
         {place: load_file(artifact.path / LABELS)["labels"] for place, artifact in made.items()},
         stage.similarity,
+        {place: state for place in places if (state := stage.optimizer_state(place)) is not None},
     )
     inputs = {f"clusters {losses.own.labels[place]}": artifact.id for place, artifact in made.items()}
     return Clustering(opened, tuple(made.values()), inputs)
@@ -80,6 +84,10 @@ class _Stage:
         series = self.measurement.series
         label = series.labels[place]
         self.run.reporter.say(f"quanta {label}: products of the {self.config.kernel} of {len(self.tokens):,} tokens")
+        state = self.optimizer_state(place)
+        if self.config.kernel == "gradients" and self.config.gram.whitening == "adam":
+            whence = "estimated from the tokens (no optimizer.safetensors)" if state is None else f"from {state}"
+            self.run.reporter.say(f"quanta {label}: second moments {whence}")
         model = series.open(place, device=self.run.device)
         documents = self.measurement.documents_for(label)
         scratch = draft.path / "scratch"
@@ -87,7 +95,7 @@ class _Stage:
         if self.config.kernel == "activations":
             gram = compute_activation_gram(model, documents, self.tokens, self.config.gram)
         else:
-            gram = compute_gram(model, documents, self.tokens, self.config.gram, scratch)
+            gram = compute_gram(model, documents, self.tokens, self.config.gram, scratch, state)
         gram.similarity()  # says which token has no gradient, before anything is kept
         save_gram(gram, draft.path)
         shutil.rmtree(scratch)
@@ -97,11 +105,32 @@ class _Stage:
             summary |= {"sketch_error": gram.sketch_error.measured, "sketch_foretold": gram.sketch_error.foretold}
         return self.run.finish(draft, snapshot=label, summary=summary)
 
-    def _gram_identity(self, place: int) -> dict[str, Any]:
+    def optimizer_state(self, place: int) -> Path | None:
+        """Adam's state at a snapshot, where whitening asks for it and there is one; AnalysisError for no such file."""
+        if self.config.kernel != "gradients" or self.config.gram.whitening != "adam":
+            return None
         series = self.measurement.series
+        if self.config.optimizer_states is None:
+            folder = Path(series[place].model)
+            return find_optimizer_state(folder) if folder.is_dir() else None
+        file = Path(self.config.optimizer_states.replace("{label}", series.labels[place])).expanduser()
+        if not file.is_file():
+            raise AnalysisError(
+                f"quanta.optimizer_states: there is no file {file} for snapshot {series.labels[place]}; give its "
+                "path with {label} for the snapshot's, or leave the key out to estimate second moments from the tokens."
+            )
+        return file
+
+    def _gram_identity(self, place: int) -> dict[str, Any]:
+        series, state = self.measurement.series, self.optimizer_state(place)
+        taken_from = {}
+        if state is not None:
+            stat = state.stat()
+            taken_from = {"optimizer_state": sha256_of(state, stat.st_size, stat.st_mtime_ns)[:12]}
         return {
             "kernel": self.config.kernel,
             **config_identity(self.config.gram),
+            **taken_from,
             "tokens": fingerprint_of(self.tokens)[:12],
             "documents": self.measurement.documents_for(series.labels[place]).fingerprint[:12],
             "snapshot": {"identity": series.identity(place), "label": series.labels[place]},

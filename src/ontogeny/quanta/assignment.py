@@ -24,12 +24,19 @@ from ontogeny.tokens.corpus import fingerprint_of
 from ontogeny.tokens.tensor_file import map_tensors
 from ontogeny.workspace import disk_errors, write_bytes
 
+COLUMNS = ("labels", "scores", "margins", "cosines")
+"""Of an assignment, in its order."""
+
 
 @runtime_checkable
 class Scores(Protocol):
-    """How near tokens are to clusters, from their cosines with landmarks; `identity` tells rules apart."""
+    """How near tokens are to clusters, from their cosines with landmarks; `identity` tells rules apart.
+
+    `cosines`: the mean cosine with every cluster's landmarks.
+    """
 
     identity: str
+    cosines: "MeanCosines"
 
     def __call__(self, similarity: Float[np.ndarray, "token landmark"]) -> Float[np.ndarray, "token cluster"]:
         """The larger, the nearer."""
@@ -42,6 +49,7 @@ class MeanCosines:
     def __init__(self, labels: Int[np.ndarray, " landmark"]) -> None:
         """`labels` from 0, as the clusters are numbered."""
         self.identity = fingerprint_of(labels)
+        self.cosines = self
         member = np.eye(int(labels.max()) + 1)[labels]
         self._shares = member / member.sum(axis=0)
 
@@ -76,6 +84,7 @@ class EmbeddingScores:
         member = np.eye(n_clusters)[labels]
         self._means = (member / member.sum(axis=0)).T @ self._vectors
         self.identity = fingerprint_of(labels, np.ascontiguousarray(self._vectors))
+        self.cosines = MeanCosines(labels)
 
     def __call__(self, similarity: Float[np.ndarray, "token landmark"]) -> Float[np.ndarray, "token cluster"]:
         place = self.extend(similarity)
@@ -90,21 +99,26 @@ class EmbeddingScores:
 
 @dataclass(frozen=True)
 class Assignment:
-    """The cluster of every token, its score, and by how much that beats the second best."""
+    """The cluster of every token, its score, by how much that beats the second best, and how like the cluster it is."""
 
     tokens: Int[np.ndarray, " token"]
     """Canonical indices."""
     labels: Int[np.ndarray, " token"]
     scores: Float[np.ndarray, " token"]
     margins: Float[np.ndarray, " token"]
+    cosines: Float[np.ndarray, " token"]
+    """The mean with its cluster's landmarks."""
 
     @classmethod
-    def of(cls, tokens: Int[np.ndarray, " token"], scores: Float[np.ndarray, "token cluster"]) -> "Assignment":
-        """The best of every row; where there is one cluster, its margin is infinite."""
-        best, rows = scores.argmax(axis=1), np.arange(len(scores))
-        others = scores.astype(np.float64)
-        others[rows, best] = -np.inf
-        return cls(tokens, best, scores[rows, best], scores[rows, best] - others.max(axis=1))
+    def of(
+        cls, tokens: Int[np.ndarray, " token"], scores: Scores, similarity: Float[np.ndarray, "token landmark"]
+    ) -> "Assignment":
+        """The best cluster for every row of cosines; where there is one cluster, its margin is infinite."""
+        found = scores(similarity).astype(np.float64)
+        labels, rows = found.argmax(axis=1), np.arange(len(found))
+        best = found[rows, labels]
+        found[rows, labels] = -np.inf
+        return cls(tokens, labels, best, best - found.max(axis=1), scores.cosines(similarity)[rows, labels])
 
 
 def assign_tokens(
@@ -115,23 +129,32 @@ def assign_tokens(
     scores: Scores,
     config: GramConfig | None = None,
     scratch: Path | None = None,
-    chunk: int = 4096,
+    chunk: int | None = None,
+    optimizer_state: Path | None = None,
 ) -> Assignment:
     """The best cluster of every token by its cosines with landmarks, `chunk` tokens at a time.
 
-    Every chunk makes the landmarks' gradients again: chunks of four times as many tokens add a quarter to the cost.
+    Every chunk makes the landmarks' gradients again: chunks of four times as many tokens add a quarter to the cost, and
+    that is the default as far as their products fit into a third of `config.memory`.
     With `scratch`, a folder that the caller clears, finished chunks are kept, and a killed call goes on in the next.
     Errors: as `compute_cross_gram`.
     """
     config = GramConfig() if config is None else config
-    question = GradientQuestion.of(model, documents, config, landmarks, scratch, None)
+    question = GradientQuestion.of(model, documents, config, landmarks, scratch, optimizer_state)
+    chunk = _fit_chunk(question, len(landmarks)) if chunk is None else chunk
     parts = []
     for start in range(0, len(tokens), chunk):
-        chosen = np.asarray(tokens[start : start + chunk])
-        kept = _Chunk(question, chosen, np.asarray(landmarks), scores)
-        parts.append(kept.load() or kept.compute())
-    names = ("labels", "scores", "margins")
-    return Assignment(np.asarray(tokens), *(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+        part = _Chunk(question, np.asarray(tokens[start : start + chunk]), np.asarray(landmarks), scores)
+        parts.append(part.load() or part.compute())
+    kept = (np.concatenate([getattr(part, name) for part in parts]) for name in COLUMNS)
+    return Assignment(np.asarray(tokens), *kept)
+
+
+def _fit_chunk(question: GradientQuestion, n_landmarks: int) -> int:
+    """Four tokens for every landmark, fewer where a matrix [token landmark] for each group would not fit."""
+    n_matrices = len(question.groups) * (question.model.n_layers if question.config.by_layer else 1)
+    room = question.config.memory * 1e9 / 3
+    return max(1, min(4 * n_landmarks, int(room / (n_landmarks * n_matrices * question.accumulate.itemsize))))
 
 
 @dataclass(frozen=True)
@@ -157,15 +180,15 @@ class _Chunk:
         if self.folder is None or not self.folder.with_suffix(".safetensors").is_file():
             return None
         kept = map_tensors(self.folder.with_suffix(".safetensors"))
-        return Assignment(self.tokens, *(np.asarray(kept[name]) for name in ("labels", "scores", "margins")))
+        return Assignment(self.tokens, *(np.asarray(kept[name]) for name in COLUMNS))
 
     def compute(self) -> Assignment:
         """Compare with the landmarks, keep the result, and drop the streams."""
         question = dataclasses.replace(self.question, scratch=self.folder)
         cross = answer_cross(question, self.tokens, self.landmarks)
-        found = Assignment.of(self.tokens, self.scores(cross.similarity()))
+        found = Assignment.of(self.tokens, self.scores, cross.similarity())
         if self.folder is not None:
-            columns = {name: getattr(found, name) for name in ("labels", "scores", "margins")}
+            columns = {name: getattr(found, name) for name in COLUMNS}
             write_bytes(self.folder.with_suffix(".safetensors"), save(columns))
             with disk_errors(self.folder):
                 shutil.rmtree(self.folder)

@@ -77,6 +77,11 @@ class Documents:
             replaced[self.tokens == token] = other
         return Documents(replaced, self.offsets)
 
+    def read_by(self, corpus: Corpus, label: str) -> "Documents":
+        """As the snapshot of this label must read them: where it lacks a template token, with what the corpus names."""
+        replaced = corpus.replacements.get(label)
+        return self.replace(replaced) if replaced else self
+
     @cached_property
     def fingerprint(self) -> str:
         """A hash of all tokens and where documents end."""

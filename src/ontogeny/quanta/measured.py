@@ -1,8 +1,9 @@
 """What was measured for a recipe: losses of one or more series on the same documents, and the tokens chosen of them."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -115,6 +116,8 @@ class TokenClusters:
     snapshots: tuple[int, ...]
     labels: Mapping[int, Int[np.ndarray, " token"]]
     open_similarity: Callable[[int], Float[np.ndarray, "token token"]]
+    optimizer_states: Mapping[int, Path] = field(default_factory=dict)
+    """By place, the file that gradients were whitened by, where there was one."""
 
     @property
     def clusterer(self) -> Clusterer:

@@ -41,6 +41,9 @@ class QuantaConfig(Config):
     snapshots, by their correlation."""
     gram: GramConfig = GramConfig()
     """Products of gradients: of which parameters, in which precision."""
+    optimizer_states: str | None = None
+    """Files with Adam's `exp_avg_sq.NAME` for `gram.whitening = "adam"`, with {label} for a snapshot's; without it
+    `optimizer.safetensors` in a snapshot's folder, else the second moment is estimated from the tokens."""
     method: Literal["regularised", "angular", "linkage"] = "regularised"
     """Spectral clusters of the regularised affinity or of the published angular one, or average linkage."""
     background: Annotated[float, Field(ge=0)] = 0.3
@@ -53,10 +56,15 @@ class QuantaConfig(Config):
     """Of k-means."""
 
     @model_validator(mode="after")
-    def _fewer_clusters_than_tokens(self) -> "QuantaConfig":
+    def _consistent(self) -> "QuantaConfig":
         if self.n_clusters >= self.choice.n_tokens:
             raise ValueError(
                 f"n_clusters = {self.n_clusters} must be smaller than choice.n_tokens = {self.choice.n_tokens}"
+            )
+        if self.optimizer_states is not None and (self.kernel, self.gram.whitening) != ("gradients", "adam"):
+            raise ValueError(
+                'optimizer_states is read for kernel = "gradients" with gram.whitening = "adam" alone; set those, or '
+                "leave it out"
             )
         if self.snapshots is not None and not self.snapshots:
             raise ValueError("snapshots is empty; name at least one")

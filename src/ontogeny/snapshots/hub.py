@@ -158,7 +158,7 @@ def weight_files(model: str, revision: str | None = None) -> tuple[WeightFile, .
     paths = {path.name: path for pattern in WEIGHT_PATTERNS for path in Path(model).glob(pattern)}
     stats = {name: paths[name].stat() for name in _preferred(sorted(paths))}
     return tuple(
-        WeightFile(name, stat.st_size, _sha256_of(paths[name], stat.st_size, stat.st_mtime_ns))
+        WeightFile(name, stat.st_size, sha256_of(paths[name], stat.st_size, stat.st_mtime_ns))
         for name, stat in stats.items()
     )
 
@@ -188,7 +188,7 @@ def _preferred(names: Sequence[str]) -> list[str]:
 
 
 @functools.lru_cache(maxsize=4096)
-def _sha256_of(path: Path, size: int, modified: int) -> str:
+def sha256_of(path: Path, size: int, modified: int) -> str:
     """SHA-256 of a file; size and time of change only tell the cache that it is still the same file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
