@@ -46,10 +46,10 @@ def test_shipped_recipes_fit_a_grown_family(name: str, family: Path) -> None:
         assert recipe.quanta.choice.n_tokens <= 500 and recipe.quanta.n_clusters <= 25
         assert (recipe.corpus.max_tokens_per_document or 0) <= 128
     else:
-        assert recipe.training is not None and recipe.training.total_steps <= 400
+        assert recipe.training is not None and recipe.training.total_steps <= 400 and recipe.training.lr >= 1e-3
         assert recipe.activations is not None
         assert all(int(point.rpartition(".")[2]) < 4 for point in recipe.activations.hook_points)
-    assert any(note.startswith("series") for note in recipe.notes)
+    assert any(note.startswith("series") for note in recipe.notes) and "{" not in "".join(recipe.notes[1:])
 
 
 def test_recipes_of_published_studies_hold_the_published_values() -> None:

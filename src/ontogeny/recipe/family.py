@@ -17,7 +17,10 @@ MOST_LATENTS = 4096
 # So few tokens hold few documents, and the split takes whole ones: short ones, and a larger share held out.
 LEAST_HELD_OUT = 0.1
 MOST_TOKENS_PER_DOCUMENT = 1000
-MOST_PAIRS = 32
+# A small tokenizer splits many words, so that few pairs fit each other.
+MOST_PAIRS = 64
+# A rate made for 100,000 steps learns nothing in a few hundred: OLMo's 5e-5 left a variance explained of -21.
+LEAST_LR = 1e-3
 # Quanta: a small model predicts few tokens as well as a large one does.
 LEAST_BELOW = 1.0
 MOST_EVERY = 1
@@ -197,7 +200,7 @@ def _training(recipe: Recipe) -> dict[str, Any]:
     if batch < training.batch_size:
         changes["training.batch_size"] = batch
     if share < 1:
-        changes |= {"training.steps": steps, "training.tokens": None}
+        changes |= {"training.steps": steps, "training.tokens": None, "training.lr": max(training.lr, LEAST_LR)}
         for key in ("warmup", "decay", "sparsity_warmup", "k_anneal"):
             span = getattr(training, key)
             if isinstance(span, int) and span > 0:
