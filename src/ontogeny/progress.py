@@ -58,7 +58,7 @@ class _Meter:
         self._bar_task = self.bar.add_task(title, total=total, completed=first, words="")
 
     def line(self) -> str:
-        return f"{self._title} {self._done}/{self._total}  {self.words}"
+        return f"{self._title} {self._done}/{self._total}  {self.words}".rstrip()
 
     def advance_bar(self, done: int, words: str) -> None:
         self._done, self.words = done, words

@@ -9,11 +9,11 @@ from rich.console import Console
 
 from ontogeny.cli import main
 from ontogeny.commands.demo import print_story
-from ontogeny.results import save_result
+from ontogeny.results import Result, save_result
 from ontogeny.results.annotations import FILE, Note, NoteStore, load_notes
 from ontogeny.results.gathering import gather_results
 from ontogeny.workspace import Workspace
-from results.synthetic import fill_workspace, make_results
+from results.synthetic import fill_workspace, make_results, table
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +91,24 @@ def test_a_run_ends_with_where_to_look(workspace: Workspace) -> None:
     for artifact in made:
         assert f"ontogeny show {artifact.id}" in told.get()
     assert "ontogeny report 'made-up'" in told.get()
+
+
+@pytest.mark.parametrize(("firsts", "told"), [(("step0", "step0"), False), (("step0", "step8"), True)])
+def test_latents_are_late_or_early_only_where_they_differ(tmp_path: Path, firsts: tuple[str, str], told: bool) -> None:
+    words = {"before": "a", "token": "b", "after": "c", "n_tokens": 9, "rank": 0}
+    rows = [
+        {"which": which, "latent": 3, "first": first, **words} for which, first in zip(("latest", "earliest"), firsts)
+    ]
+    tables = (
+        table("live", [{"source": "step0", "live": 2, "born": 2, "gone": 0}]),
+        table("extremes", rows),
+    )
+    summary = {"n_seen": 2, "n_latents": 2, "n_tokens": 9, "live_in_all": 2, "live_in_one": 0}
+    fill_workspace(tmp_path, {"lifetimes": Result("lifetimes", tables, (), summary)})
+    console = Console(width=120)
+    with console.capture() as said:
+        print_story(list(gather_results(Workspace(tmp_path), "made-up").results.values()), console)
+    assert ("appear latest" in said.get(), "appear earliest" in said.get()) == (told, told)
 
 
 @pytest.mark.parametrize(
