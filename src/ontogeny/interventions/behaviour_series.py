@@ -81,9 +81,11 @@ class BehaviourSeries:
         for name, pairs in self.behaviours.items():
             largest = max(int(each.max()) for each in (pairs.clean, pairs.right, pairs.wrong))
             if largest >= model.vocab_size:
+                text = self.series.tokenizer.decode([largest])
                 raise AnalysisError(
-                    f"token id {largest} of behaviour {name!r} is none of {label}'s {model.vocab_size}; the tokenizer "
-                    "is another model's."
+                    f"behaviour {name!r} has the token {text!r} (id {largest}), and {label} knows {model.vocab_size}; "
+                    "leave out pairs with tokens that only other snapshots have (a chat's template), or name the "
+                    "tokenizer of all as series.tokenizer."
                 )
         return model
 

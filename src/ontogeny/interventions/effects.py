@@ -129,7 +129,8 @@ class EffectPlan:
     ) -> None:
         if dictionary.W_skip is not None:
             raise DictionaryError(
-                "effects are those of latents; a dictionary with a skip connection has others beside."
+                "effects are those of latents, and a skip connection has some beside; train this dictionary with "
+                "dictionary.skip = false."
             )
         self.dictionary, self.hook_points, self.batches, self.mean = dictionary, list(hook_points), list(batches), mean
         self.baseline, self.path, self.rule, self.steps = baseline, path, rule, steps

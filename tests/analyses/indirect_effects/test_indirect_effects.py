@@ -1,12 +1,13 @@
 """Indirect effects as an analysis: tables against the engine, checks, resuming, what a shuffle finds, bad input."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from analyses.tiny_behaviours import tiny_inputs, write_pairs
+from analyses.tiny_behaviours import WORDS, tiny_inputs, write_pairs
 from interventions.tiny_prompts import (
     N_LATENTS,
     NAMES,
@@ -28,7 +29,8 @@ from ontogeny.interventions.prompts import clean_prompts
 from ontogeny.results import Result, load_result, save_result
 from ontogeny.snapshots.series import SnapshotSeries
 from ontogeny.tokens.pairs.behaviours import tokenize_behaviours
-from ontogeny.tokens.pairs.config import PairPolicy
+from ontogeny.tokens.pairs.config import BehaviourConfig, PairPolicy
+from ontogeny.tokens.vocabulary import closed_tokenizer
 
 RUN = ANALYSES["indirect_effects"].run
 
@@ -183,3 +185,15 @@ def test_what_a_source_holds_is_the_fit_along_its_own_decoder(tmp_path: Path, ga
         along = (error[:, source] @ directions.T) / norms + on * norms
         expected = (f * along).sum(0) / f.square().sum(0)
         assert np.allclose(held[:, source], expected.detach(), atol=1e-4, equal_nan=True)
+
+
+def test_tokens_that_a_snapshot_lacks_are_named(tmp_path: Path) -> None:
+    """As those of a chat's template in a base model."""
+    inputs = tiny_inputs(tmp_path)
+    more = closed_tokenizer([*WORDS, *(f"x{number}" for number in range(20)), "<user>"])
+    more.save_pretrained(tmp_path / "family" / "step8")
+    rows = [{"clean_prefix": "w1 w2 <user>", "right": " w3", "wrong": " w4", "cluster": str(n)} for n in range(4)]
+    (tmp_path / "chat.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    given = BehaviourConfig(kind="jsonl", path=str(tmp_path / "chat.jsonl"))
+    with pytest.raises(AnalysisError, match=r"'chat' has the token '<user>' \(id \d+\), and step0 knows 40; leave out"):
+        RUN(inputs, make_config(given))
