@@ -13,7 +13,7 @@ from ontogeny.errors import CorpusError
 from ontogeny.tokens.pairs import MinimalPair, iter_pairs, tokenize_pairs
 from ontogeny.tokens.pairs.config import BehaviourConfig, PairPolicy
 from ontogeny.tokens.pairs.files import sentence_pair
-from ontogeny.tokens.pairs.generators import NOUNS, plural
+from ontogeny.tokens.pairs.generators import COMMON, NOUNS, plural
 from ontogeny.tokens.pairs.sources import GENERATORS, READERS
 from paths import SHARED, requires_shared
 
@@ -193,3 +193,14 @@ def test_the_books_tokenizer_leaves_as_many_pairs_as_its_notes_say(name: str, le
     path = str(SHARED / "data" / "eval" / "subject_verb" / f"{name}.json")
     pairs = iter_pairs(BehaviourConfig(kind="feature_circuits", path=path))
     assert len(tokenize_pairs(pairs, tokenizer, PairPolicy())) == left
+
+
+def test_induction_takes_common_words_where_few_nouns_are_single_tokens() -> None:
+    def tokenizer(text: str, add_special_tokens: bool) -> dict[str, list[int]]:
+        return {"input_ids": [0] if text.strip() in COMMON else [0, 1]}
+
+    pairs = list(iter_pairs(BehaviourConfig(kind="induction", n_pairs=20), tokenizer))
+    assert {word for pair in pairs for word in pair.clean_prefix.split()} <= set(COMMON)
+    assert not {pair.right for pair in iter_pairs(BehaviourConfig(kind="induction"))} & {
+        f" {word}" for word in ("any", "if")
+    }

@@ -28,6 +28,11 @@ NAMES = _words(
 )
 PLACES = _words("house garden school station market church office shop town street room door")
 THINGS = _words("book letter ring drink flower key coat present paper hand light water fire table horse name")
+# Single tokens even of a small tokenizer that was made of source code, to which most nouns are not.
+COMMON = _words(
+    "all any code data default error file first from has if line list module name new next not number one only other "
+    "path result return same set string test text that then this time type use value when with"
+)
 EVENTS = _words("war trial voyage reign project siege strike meeting")
 
 
@@ -101,7 +106,8 @@ def iter_induction(config: BehaviourConfig, fits: Fits) -> Iterator[MinimalPair]
     Cluster: the repeated word.
     """
     draw = random.Random(config.seed)
-    known = _fitting(NOUNS + PLACES + THINGS, fits, 10)
+    nouns = NOUNS + PLACES + THINGS
+    known = _fitting(nouns if sum(map(fits, nouns)) >= 10 else COMMON, fits, 10)
     for _ in range(config.n_pairs):
         *words, other = draw.sample(known, 9)
         at = draw.randrange(2, 6)
