@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -214,6 +215,18 @@ def test_second_moments_come_from_the_files_that_a_recipe_names(done: Path, tmp_
     # Even moments change no cosine, those of the tokens do.
     np.testing.assert_allclose(named.open_similarity(2), plain.open_similarity(2), atol=1e-5)
     assert np.abs(estimated.open_similarity(2) - plain.open_similarity(2)).max() > 0.01
+
+
+def test_gradients_are_of_the_tokens_that_a_snapshot_reads(done: Path) -> None:
+    run = open_quanta(done, quanta__snapshots='["step2", "step4"]')
+    measured = measure(run)
+    plain = cluster(run, measured).clusters
+    document, position = measured.losses.documents.locate(plain.tokens[:1])
+    before = int(measured.losses.documents.document(int(document[0]))[position[0] - 1])
+    instead = replace(measured.corpus, replacements={"step4": {before: (before + 1) % 400}})
+    other = cluster(run, replace(measured, corpus=instead)).clusters
+    assert np.array_equal(plain.open_similarity(1), other.open_similarity(1))
+    assert np.abs(plain.open_similarity(2) - other.open_similarity(2))[0].max() > 1e-4
 
 
 def test_the_story_ends_with_the_page_of_quanta(done: Path) -> None:

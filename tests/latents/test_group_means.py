@@ -9,7 +9,7 @@ from ontogeny.latents.group_means import GroupMeans
 def test_groups_are_what_each_is_alone() -> None:
     rng = np.random.default_rng(0)
     values, groups, documents = rng.normal(size=(200, 3)), rng.integers(-1, 4, 200), 7 * rng.integers(0, 9, 200)
-    means = GroupMeans.of(values, groups, documents, 5)
+    means = GroupMeans.of(values.T, groups, documents, 5)
     numbered, n_documents = renumber(documents)
     weights = draw_weights(n_documents, 11, 0)
     for group in range(4):
@@ -23,5 +23,5 @@ def test_groups_are_what_each_is_alone() -> None:
         assert means.n_tokens[group] == mine.sum() and means.spread[group] == len(np.unique(documents[mine]))
     # A group without tokens, and one in a single document.
     assert means.n_tokens[4] == 0 and np.isnan(means.mean[4]).all()
-    single = GroupMeans.of(values[:3], np.zeros(3, np.int64), np.zeros(3, np.int64), 1)
+    single = GroupMeans.of(values[:3].T, np.zeros(3, np.int64), np.zeros(3, np.int64), 1)
     assert np.isnan(single.se).all() and np.isfinite(single.mean).all()

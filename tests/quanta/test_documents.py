@@ -1,5 +1,7 @@
 """Documents: the canonical index of cut documents, and documents put together from rows."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -27,6 +29,17 @@ def test_documents_of_a_corpus_are_its_rows_and_its_own_index() -> None:
     corpus.position[0, 2] = 7
     with pytest.raises(AnalysisError, match="document 0 of the corpus has a gap"):
         Documents.of_corpus(corpus)
+
+
+def test_a_snapshot_reads_what_the_corpus_names_for_it() -> None:
+    corpus = Corpus.from_tokens(np.arange(12).reshape(3, 4), lengths=np.array([4, 2, 3]))
+    corpus = replace(corpus, replacements={"base": {1: 5, 5: 1, 9: 0}})
+    documents = Documents.of_corpus(corpus)
+    read = documents.read_by(corpus, "base")
+    instead = Documents.of_corpus(replace(corpus, tokens=corpus.input_tokens(corpus.rows(), "base")))
+    assert np.array_equal(read.tokens, instead.tokens) and not np.array_equal(read.tokens, documents.tokens)
+    assert np.array_equal(read.offsets, documents.offsets)
+    assert documents.read_by(corpus, "chat") is documents
 
 
 @requires_shared

@@ -1,9 +1,10 @@
 """Counts and means over the tokens of many groups at once, with documents as what is drawn."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 from scipy.sparse import csr_matrix
 
 from ontogeny.latents.clusters import renumber
@@ -26,18 +27,19 @@ class GroupMeans:
     @classmethod
     def of(
         cls,
-        values: Float[np.ndarray, "token column"],
+        columns: Iterable[Shaped[np.ndarray, " token"]],
         groups: Int[np.ndarray, " token"],
         documents: Int[np.ndarray, " token"],
         n_groups: int,
     ) -> "GroupMeans":
-        """`groups` from 0, −1 for tokens of none, whose documents are drawn all the same."""
+        """`columns`, at least one, are read one at a time; `groups` from 0, −1 for tokens of none, whose documents are
+        drawn all the same.
+        """
         numbered, n_documents = renumber(documents)
         there = groups >= 0
         key = numbered[there] * n_groups + groups[there]
         cells, cell = np.unique(key, return_inverse=True)
-        weigh = (values[there, column] for column in range(values.shape[1]))
-        total = np.stack([np.bincount(cell, each, len(cells)) for each in weigh], axis=1)
+        total = np.stack([np.bincount(cell, each[there], len(cells)) for each in columns], axis=1)
         size = np.bincount(cell, minlength=len(cells)).astype(np.float64)
         return cls(cells // n_groups, cells % n_groups, size, total, n_documents, n_groups)
 

@@ -1,5 +1,6 @@
 """Tokens put to quanta: tables, pictures, and what they say, the control first."""
 
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,7 +10,7 @@ import pyarrow as pa
 from ontogeny.analyses.contract import AnalysisInputs
 from ontogeny.analyses.quanta_assigned import columns
 from ontogeny.analyses.quanta_assigned.config import QuantaAssignedConfig
-from ontogeny.analyses.quanta_assigned.sample import AssignedTokens, loss_of
+from ontogeny.analyses.quanta_assigned.sample import AssignedTokens
 from ontogeny.latents.clusters import draw_weights, percentile_interval
 from ontogeny.latents.group_means import GroupMeans
 from ontogeny.quanta.measured import MeasuredLosses
@@ -24,8 +25,11 @@ def make_result(inputs: AnalysisInputs, config: QuantaAssignedConfig) -> Result:
     assert inputs.losses is not None
     losses, texts = inputs.losses, TokenTexts(inputs.series.tokenizer)
     sample = AssignedTokens.of(inputs, config)
-    values = np.concatenate([loss_of(losses, sample.found.tokens), sample.found.cosines[:, None]], axis=1)
-    means = GroupMeans.of(values, sample.quantum, sample.documents, sample.n_quanta)
+    tokens = sample.found.tokens
+    curves = (losses.own.losses[tokens, column] for column in range(losses.own.losses.shape[1]))
+    read = itertools.chain(curves, [sample.found.cosines])
+    means = GroupMeans.of(read, sample.quantum, sample.documents, sample.n_quanta)
+    last = losses.own.losses[tokens, -1].astype(np.float64)
     weights = draw_weights(means.n_documents, config.draws, config.seed)
     quanta = list(_quantum_rows(sample, losses, means, weights, texts, config))
     tables = (
@@ -36,9 +40,9 @@ def make_result(inputs: AnalysisInputs, config: QuantaAssignedConfig) -> Result:
             _loss_rows(losses, means, weights, config),
             columns.schema_of(columns.LOSSES),
         ),
-        Table("assignments", columns.ASSIGNMENTS, _assignments(sample, losses, values, texts)),
+        Table("assignments", columns.ASSIGNMENTS, _assignments(sample, losses, last, texts)),
     )
-    summary = _summary(sample, losses, values, config)
+    summary = _summary(sample, losses, last, config)
     summary = {**summary, "sentences": _sentences(sample, losses, summary, quanta, config)}
     return Result("quanta_assigned", tables, _views(losses), summary)
 
@@ -111,7 +115,7 @@ def _loss_rows(
             }
 
 
-def _assignments(sample: AssignedTokens, losses: MeasuredLosses, values: np.ndarray, texts: TokenTexts) -> pa.Table:
+def _assignments(sample: AssignedTokens, losses: MeasuredLosses, last: np.ndarray, texts: TokenTexts) -> pa.Table:
     """Every new token, in canonical order."""
     tokens, found = sample.found.tokens, sample.found
     document, position = losses.documents.locate(tokens)
@@ -126,7 +130,7 @@ def _assignments(sample: AssignedTokens, losses: MeasuredLosses, values: np.ndar
             "score": found.scores,
             "margin": pa.array(found.margins, pa.float64(), mask=~np.isfinite(found.margins)),
             "cosine": found.cosines,
-            "loss": values[:, -2],
+            "loss": last,
         }
     )
 
@@ -144,7 +148,7 @@ def _views(losses: MeasuredLosses) -> tuple[View, ...]:
 
 def _share(numerator: np.ndarray, documents: np.ndarray, config: QuantaAssignedConfig) -> tuple[float, Any, Any]:
     """A share with its interval over draws of documents; none in a single document."""
-    means = GroupMeans.of(numerator.astype(np.float64)[:, None], np.zeros(len(documents), np.int64), documents, 1)
+    means = GroupMeans.of([numerator], np.zeros(len(documents), np.int64), documents, 1)
     weights = draw_weights(means.n_documents, config.draws, config.seed)
     low, high = percentile_interval(means.draw_means(weights, 0), config.level)
     alone = means.n_documents < 2
@@ -152,7 +156,7 @@ def _share(numerator: np.ndarray, documents: np.ndarray, config: QuantaAssignedC
 
 
 def _summary(
-    sample: AssignedTokens, losses: MeasuredLosses, values: np.ndarray, config: QuantaAssignedConfig
+    sample: AssignedTokens, losses: MeasuredLosses, last: np.ndarray, config: QuantaAssignedConfig
 ) -> dict[str, Any]:
     """The control, then what was assigned."""
     right, kept = sample.held_out.right, sample.kept
@@ -177,8 +181,8 @@ def _summary(
         "unassigned_high": unassigned[2],
         "n_quanta": sample.n_quanta,
         "n_quanta_assigned": len(np.unique(sample.quantum[~none])),
-        "loss_assigned": float(values[~none, -2].mean()) if (~none).any() else None,
-        "loss_unassigned": float(values[none, -2].mean()) if none.any() else None,
+        "loss_assigned": float(last[~none].mean()) if (~none).any() else None,
+        "loss_unassigned": float(last[none].mean()) if none.any() else None,
     }
 
 

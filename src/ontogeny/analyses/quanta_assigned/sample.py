@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Int
 
 from ontogeny.analyses.contract import AnalysisInputs
 from ontogeny.analyses.quanta_assigned.config import QuantaAssignedConfig
@@ -86,7 +86,8 @@ class AssignedTokens:
             tokens,
             clusters.tokens[landmarks],
             make_scores(rule, similarity, own, clusters.config),
-            clusters.config.gram.model_copy(update={"by_layer": False}),
+            # A matrix [token landmark] of every group in float32: twice the tokens a chunk, and cosines good to 1e-6.
+            clusters.config.gram.model_copy(update={"by_layer": False, "accumulate": "float32"}),
             inputs.scratch,
             config.chunk,
             clusters.optimizer_states.get(place),
@@ -130,8 +131,3 @@ def choose_tokens(
     if len(tokens) <= config.n_tokens:
         return tokens
     return tokens[np.linspace(0, len(tokens) - 1, config.n_tokens).round().astype(np.int64)]
-
-
-def loss_of(losses: MeasuredLosses, tokens: Int[np.ndarray, " token"]) -> Float[np.ndarray, "token snapshot"]:
-    """Of tokens in all snapshots of the recipe's own series, float64."""
-    return losses.own.losses[tokens].astype(np.float64)
