@@ -134,7 +134,7 @@ def config_error(error: ValidationError, config: type[BaseModel], where: str) ->
     shown = repr(first["input"])
     if len(shown) > 80:
         shown = shown[:77] + "..."
-    return ConfigError(f"{where}: {key or type(error).__name__} = {shown}: {message}.")
+    return ConfigError(f"{where}: {f'{key} = ' if key else ''}{shown}: {message}.")
 
 
 def _keys_beside(config: type[BaseModel], path: list[str]) -> set[str]:
