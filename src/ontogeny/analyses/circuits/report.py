@@ -221,8 +221,9 @@ class _Report:
         first = "and in no earlier one" if began is end else f"the first in {began['snapshot']}"
         when = "in none before it" if halves is end else f"from {halves['snapshot']} on"
         reach = "" if np.isnan(end["reach"]) else f" Moving all traced edges makes {end['reach']:.0%} of the change."
+        edges = f"{end['n_circuit']} edge{'s' if end['n_circuit'] > 1 else ''}"
         self.told.append(
-            f"{name}: a circuit of {end['n_circuit']} edges in {end['snapshot']}, {first}; half of what the edges do "
+            f"{name}: a circuit of {edges} in {end['snapshot']}, {first}; half of what the edges do "
             f"at the end is there {when}.{reach}"
         )
 
