@@ -8,8 +8,8 @@ from ontogeny.tokens.pairs.pair import MinimalPair
 from ontogeny.tokens.rules.labels import Role
 from ontogeny.tokens.rules.world import RulesWorld, build_rules
 
-Fits = Callable[[str], bool]
-"""Whether a word is one token, so that it may be an answer and leaves prefixes of equal length."""
+Length = Callable[[str], int]
+"""Tokens of a word: one, and it may be an answer; as many in both its forms, and it leaves prefixes of equal length."""
 
 
 def _words(text: str) -> tuple[str, ...]:
@@ -19,6 +19,11 @@ def _words(text: str) -> tuple[str, ...]:
 NOUNS = _words(
     "author boy brother captain child cook doctor farmer friend girl guard guest king lady lawyer man master mother "
     "nurse officer painter pilot player poet priest queen sister soldier student teacher uncle woman worker writer"
+)
+# As long in the plural, also letter by letter: to a small tokenizer most plurals are a token more.
+MEN = _words(
+    "chairman craftsman fireman fisherman footman gentleman horseman huntsman milkman policeman postman salesman "
+    "watchman workman"
 )
 IRREGULAR = {"child": "children", "man": "men", "woman": "women", "lady": "ladies"}
 VERBS = (("is", "are"), ("was", "were"), ("has", "have"))
@@ -37,25 +42,31 @@ EVENTS = _words("war trial voyage reign project siege strike meeting")
 
 
 def _fitting(
-    words: Sequence[str], fits: Fits, least: int, forms: Callable[[str], Sequence[str]] = lambda w: (w,)
+    words: Sequence[str], length: Length, least: int, forms: Callable[[str], Sequence[str]] = lambda w: (w,)
 ) -> list[str]:
-    """The words all of whose forms are one token; all words where fewer than `least` are (skipping then tells why)."""
-    chosen = [word for word in words if all(fits(form) for form in forms(word))]
-    return chosen if len(chosen) >= least else list(words)
+    """The words all of whose forms are one token; where fewer than `least` are, those whose forms are of one length;
+    all words where there are too few of these too (skipping then tells why)."""
+    lengths = {word: {length(form) for form in forms(word)} for word in words}
+    for fitting in ([word for word in words if lengths[word] == {1}], [w for w in words if len(lengths[w]) == 1]):
+        if len(fitting) >= least:
+            return fitting
+    return list(words)
 
 
 def plural(noun: str) -> str:
-    """The plural of one of `NOUNS`."""
-    return IRREGULAR.get(noun, f"{noun}s")
+    """The plural of one of `NOUNS` or `MEN`."""
+    return f"{noun[:-2]}en" if noun in MEN else IRREGULAR.get(noun, f"{noun}s")
 
 
-def iter_agreement(config: BehaviourConfig, fits: Fits) -> Iterator[MinimalPair]:
+def iter_agreement(config: BehaviourConfig, length: Length) -> Iterator[MinimalPair]:
     """ "The author near the guards" -> is / are: every attractor has the number that the subject has not.
 
     The patch prefix changes the subject's number alone. Cluster: the subject.
     """
     draw = random.Random(config.seed)
-    nouns = _fitting(NOUNS, fits, 1 + config.attractors, lambda noun: (noun, plural(noun)))
+    single = [noun for noun in NOUNS if length(noun) == length(plural(noun)) == 1]
+    known = NOUNS if len(single) > config.attractors else NOUNS + MEN
+    nouns = _fitting(known, length, 1 + config.attractors, lambda noun: (noun, plural(noun)))
     for _ in range(config.n_pairs):
         subject, *others = draw.sample(nouns, 1 + config.attractors)
         verb = draw.choice(VERBS)
@@ -72,13 +83,13 @@ def iter_agreement(config: BehaviourConfig, fits: Fits) -> Iterator[MinimalPair]
         )
 
 
-def iter_ioi(config: BehaviourConfig, fits: Fits) -> Iterator[MinimalPair]:
+def iter_ioi(config: BehaviourConfig, length: Length) -> Iterator[MinimalPair]:
     """ "When Mary and John went to the shop, John gave the ring to" -> Mary / John; the patch swaps who gives.
 
     Wang et al. 2022, arXiv 2211.00593. Cluster: the two names.
     """
     draw = random.Random(config.seed)
-    names = _fitting(NAMES, fits, 3)
+    names = _fitting(NAMES, length, 3)
     for _ in range(config.n_pairs):
         indirect, subject = draw.sample(names, 2)
         first, second = draw.sample((indirect, subject), 2)
@@ -99,7 +110,7 @@ def iter_ioi(config: BehaviourConfig, fits: Fits) -> Iterator[MinimalPair]:
         )
 
 
-def iter_induction(config: BehaviourConfig, fits: Fits) -> Iterator[MinimalPair]:
+def iter_induction(config: BehaviourConfig, length: Length) -> Iterator[MinimalPair]:
     """ "… king boy … | … king" -> boy: what followed a word before follows it again; the patch changes what followed.
 
     Olsson et al. 2022, arXiv 2209.11895. Words are drawn without replacement, so nothing but the repetition tells.
@@ -107,7 +118,8 @@ def iter_induction(config: BehaviourConfig, fits: Fits) -> Iterator[MinimalPair]
     """
     draw = random.Random(config.seed)
     nouns = NOUNS + PLACES + THINGS
-    known = _fitting(nouns if sum(map(fits, nouns)) >= 10 else COMMON, fits, 10)
+    single = sum(length(noun) == 1 for noun in nouns)
+    known = _fitting(nouns if single >= 10 else COMMON, length, 10)
     for _ in range(config.n_pairs):
         *words, other = draw.sample(known, 9)
         at = draw.randrange(2, 6)
@@ -117,7 +129,7 @@ def iter_induction(config: BehaviourConfig, fits: Fits) -> Iterator[MinimalPair]
         yield MinimalPair(prefixes[0], f" {words[at]}", f" {other}", prefixes[1], cluster=cue, phenomenon="induction")
 
 
-def iter_greater_than(config: BehaviourConfig, fits: Fits) -> Iterator[MinimalPair]:
+def iter_greater_than(config: BehaviourConfig, length: Length) -> Iterator[MinimalPair]:
     """ "The war lasted from the year 1745 to the year 17" -> 6 / 3: the end must not lie before the start.
 
     Hanna, Liu, Variengien 2023, arXiv 2305.00586, by one digit so that it is one token for most tokenizers. The patch
@@ -141,11 +153,11 @@ def iter_greater_than(config: BehaviourConfig, fits: Fits) -> Iterator[MinimalPa
         )
 
 
-def iter_rules(config: BehaviourConfig, fits: Fits) -> Iterator[MinimalPair]:
+def iter_rules(config: BehaviourConfig, length: Length) -> Iterator[MinimalPair]:
     """The planted language: a text that ends before a determined word -> that word / what another episode calls for.
 
     Clean and patch prefix share their beginning and end with two episodes of one rule, of equal length, that call for
-    different words in the same place. Every word is a token of its own, so `fits` decides nothing. Cluster: the clean
+    different words in the same place. Every word is a token of its own, so `length` decides nothing. Cluster: the clean
     prefix's last episode; phenomenon: the rule. Rules that do not occur in the text are left out.
     """
     world = build_rules(config.rules)

@@ -14,7 +14,7 @@ from ontogeny.tokens.pairs.files import (
     iter_multiblimp,
 )
 from ontogeny.tokens.pairs.generators import (
-    Fits,
+    Length,
     iter_agreement,
     iter_greater_than,
     iter_induction,
@@ -30,7 +30,7 @@ READERS: dict[str, Callable[[BehaviourConfig], Iterator[MinimalPair]]] = {
     "feature_circuits": iter_feature_circuits,
     "jsonl": iter_jsonl,
 }
-GENERATORS: dict[str, Callable[[BehaviourConfig, Fits], Iterator[MinimalPair]]] = {
+GENERATORS: dict[str, Callable[[BehaviourConfig, Length], Iterator[MinimalPair]]] = {
     "agreement": iter_agreement,
     "ioi": iter_ioi,
     "induction": iter_induction,
@@ -42,13 +42,13 @@ GENERATORS: dict[str, Callable[[BehaviourConfig, Fits], Iterator[MinimalPair]]] 
 def iter_pairs(config: BehaviourConfig, tokenizer: Any = None) -> Iterator[MinimalPair]:
     """The pairs of a behaviour; with `max_pairs` a draw that takes a pair of every cluster before a second of any.
 
-    Given a tokenizer, generators use words that are one token for it, so that fewer pairs are skipped.
+    Given a tokenizer, generators use words that are one token for it, or of one length, so that fewer are skipped.
     """
 
-    def fits(word: str) -> bool:
-        return tokenizer is None or len(tokenizer(f" {word}", add_special_tokens=False)["input_ids"]) == 1
+    def length(word: str) -> int:
+        return 1 if tokenizer is None else len(tokenizer(f" {word}", add_special_tokens=False)["input_ids"])
 
-    pairs = READERS[config.kind](config) if config.kind in READERS else GENERATORS[config.kind](config, fits)
+    pairs = READERS[config.kind](config) if config.kind in READERS else GENERATORS[config.kind](config, length)
     if config.max_pairs is None:
         yield from pairs
         return
