@@ -1,14 +1,16 @@
 """The benchmark of truth: baselines find what is planted in tensors, a life says a fate, and the table shows it all."""
 
+from types import SimpleNamespace
+from typing import Any
+
 import numpy as np
 import torch
-from benchmarks.truth import read_fates
 from benchmarks.truth_baselines import Contender, components, snapshot_saes
+from benchmarks.truth_courses import by_own_strength
 from benchmarks.truth_table import GOALS, format_answers, make_lines
 
 from ontogeny.analyses.rules.matching import Units, match_units
 from ontogeny.dictionaries.config import CrosscoderConfig
-from ontogeny.latents.trajectories import compute_lives
 from ontogeny.training.config import TrainingConfig
 
 
@@ -26,8 +28,8 @@ def test_components_and_snapshot_saes_find_a_planted_direction_and_when_it_came(
     half = np.arange(len(on)) % 2 == 0
     config = CrosscoderConfig(n_latents=16, activation={"kind": "batchtopk", "k": 2})
     training = TrainingConfig(steps=60, batch_size=256, lr=1e-2)
-    saes = snapshot_saes(x, x, (0, 1, 2), config, training, tmp_path)
-    for contender in (components(x, x, 6), saes[1], saes[2]):
+    saes = snapshot_saes(x, x, x, (0, 1, 2), config, training, tmp_path)
+    for contender in (components(x, x, x, 6), saes[1], saes[2]):
         _, measured = match_units(contender.units, on[None], half)
         unit = measured[0].argmax()
         assert measured[0, unit] > 0.8
@@ -44,8 +46,10 @@ def test_a_life_says_a_fate() -> None:
     time = np.array([0.0, 3, 6, 8, 9, 9.5])
     nobody = Units.from_labels(np.zeros(3, int))
     turns = np.array([-1, -1, -1, 3, 1])  # a turn at the onset is no turn of what was there
-    fates = read_fates(Contender(nobody, strength, tuple(range(6)), turns), compute_lives(strength, time))
-    assert fates == ["persists", "emerges", "vanishes", "re-purposed", "persists"]
+    setting: Any = SimpleNamespace(time=time)
+    courses = by_own_strength(setting, Contender(nobody, nobody, strength, tuple(range(6)), turns))
+    assert courses.inside.tolist() == [False, True, True, True, True]
+    assert courses.fate == ["persists", "emerges", "vanishes", "re-purposed", "persists"]
 
 
 def test_the_lines_hold_the_crosscoder_to_the_goals_and_missing_numbers_have_a_reason() -> None:

@@ -40,7 +40,9 @@ def test_tokens_are_chosen_at_the_last_or_a_named_snapshot() -> None:
 
 def test_too_few_tokens_say_which_filter_left_how_many() -> None:
     choice = {"below": 0.5, "leave_out": ["unigram"], "every": 2, "n_tokens": 9}
-    with pytest.raises(AnalysisError, match=r"5 of 10 are below 0.5 nats .* 5 of these are no copied unigram, one in 2"):
+    with pytest.raises(
+        AnalysisError, match=r"5 of 10 are below 0.5 nats .* 5 of these are no copied unigram, one in 2"
+    ):
         some_losses().choose(config(choice=choice))
 
 

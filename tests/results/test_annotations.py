@@ -87,7 +87,7 @@ def test_a_later_format_is_refused(tmp_path: Path) -> None:
     NoteStore(url).close()
     engine = sql.create_engine(url)
     with engine.begin() as connection:
-        connection.execute(sql.text('update notes_format set version = 9'))
+        connection.execute(sql.text("update notes_format set version = 9"))
     engine.dispose()
     with pytest.raises(AnnotationError, match="format 9"):
         NoteStore(url)

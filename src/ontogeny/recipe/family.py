@@ -96,6 +96,9 @@ def fit_to_family(recipe: Recipe, family: Family) -> dict[str, Any]:
         for key in ("reads", "writes"):
             if (chosen := getattr(recipe, key)) is not None:
                 changes[key] = [points[point] for point in chosen]
+    for name, config in recipe.chosen_analyses.items():
+        if chosen := getattr(config, "hook_points", None):
+            changes[f"analyses.{name}.hook_points"] = [_same_depth(point, recipe, family) for point in chosen]
     if recipe.dictionary is not None and recipe.dictionary.latents_for(family.d_model) > MOST_LATENTS:
         changes |= {"dictionary.expansion": None, "dictionary.n_latents": MOST_LATENTS}
     return changes | _quanta(recipe, family) | _training(recipe) | _behaviours(recipe, family)
