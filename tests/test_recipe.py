@@ -183,7 +183,8 @@ def test_pairs_in_files_that_are_not_here_become_a_generator_s(family: Path, tmp
     here = tmp_path / "mine.jsonl"
     here.write_text('{"clean_prefix": "a b", "right": " c", "wrong": " d"}\n')
     file = tmp_path / "mine.toml"
-    behaviours = f'behaviours = [{{ kind = "jsonl", path = "{here}" }}, {{ kind = "blimp", path = "{tmp_path}/absent/x.jsonl" }}]'
+    absent = f'{{ kind = "blimp", path = "{tmp_path}/absent/x.jsonl" }}'
+    behaviours = f'behaviours = [{{ kind = "jsonl", path = "{here}" }}, {absent}]'
     file.write_text(f"{find_recipe('local-family').read_text()}\n[analyses.ablation]\n{behaviours}\n")
     recipe = load_recipe(file, env={}, family=open_family(family))
     kept, made = recipe.chosen_analyses["ablation"].behaviours  # type: ignore[attr-defined]
