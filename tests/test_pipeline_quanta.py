@@ -145,6 +145,16 @@ def test_clusters_of_loss_curves_need_no_gradients(done: Path) -> None:
     assert after["clusters"] == before["clusters"] + 1 and after.get("grams", 0) == before.get("grams", 0)
 
 
+def test_gradients_and_loss_curves_together_use_the_products_there_are(done: Path) -> None:
+    mean: dict[str, np.ndarray] = {}
+    for kernel in ("gradients", "curves", "both"):
+        run = open_quanta(done, quanta__kernel=kernel, analyses__quanta__stability_draws="0")
+        clusters = cluster(run, measure(run)).clusters
+        mean[kernel] = clusters.open_similarity(clusters.last)
+    np.testing.assert_allclose(mean["both"], (mean["gradients"] + mean["curves"]) / 2, atol=1e-12)
+    assert counts(done)["grams"] <= 2, "at two snapshots, and gradients serve both kernels"
+
+
 def test_other_sizes_are_measured_on_the_same_tokens(done: Path) -> None:
     family = Workspace(done).artifacts("families")[0].path
     sizes = f'{{"large" = {{folders = "{family}/step*", steps = [1, 4]}}}}'

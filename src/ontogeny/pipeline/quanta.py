@@ -71,10 +71,13 @@ class _Stage:
     tokens: np.ndarray
 
     def similarity(self, place: int) -> np.ndarray:
-        """Cosines [token token] at one snapshot; products that were pruned are made again."""
-        if self.config.kernel == "curves":
-            return correlate_curves(self.measurement.losses.own.losses[self.tokens], self.tokens)
-        return load_gram(self.gram(place).path).similarity()
+        """Cosines [token token] at one snapshot, or the mean of two kinds; pruned products are made again."""
+        found = []
+        if self.config.kernel != "curves":
+            found.append(load_gram(self.gram(place).path).similarity())
+        if self.config.compares_curves:
+            found.append(correlate_curves(self.measurement.losses.own.losses[self.tokens], self.tokens))
+        return found[0] if len(found) == 1 else (found[0] + found[1]) / 2
 
     def gram(self, place: int) -> Artifact:
         """The products of the chosen tokens' gradients, or activations, at one snapshot."""
@@ -83,9 +86,9 @@ class _Stage:
             return self.run.workspace.find(draft.id, "grams")
         series = self.measurement.series
         label = series.labels[place]
-        self.run.reporter.say(f"quanta {label}: products of the {self.config.kernel} of {len(self.tokens):,} tokens")
+        self.run.reporter.say(f"quanta {label}: products of the {self._compared} of {len(self.tokens):,} tokens")
         state = self.optimizer_state(place)
-        if self.config.kernel == "gradients" and self.config.gram.whitening == "adam":
+        if self.config.whitens_by_adam:
             whence = "estimated from the tokens (no optimizer.safetensors)" if state is None else f"from {state}"
             self.run.reporter.say(f"quanta {label}: second moments {whence}")
         model = series.open(place, device=self.run.device)
@@ -105,9 +108,14 @@ class _Stage:
             summary |= {"sketch_error": gram.sketch_error.measured, "sketch_foretold": gram.sketch_error.foretold}
         return self.run.finish(draft, snapshot=label, summary=summary)
 
+    @property
+    def _compared(self) -> str:
+        """What the products are of: gradients serve both kernels with them."""
+        return "gradients" if self.config.compares_gradients else self.config.kernel
+
     def optimizer_state(self, place: int) -> Path | None:
         """Adam's state at a snapshot, where whitening asks for it and there is one; AnalysisError for no such file."""
-        if self.config.kernel != "gradients" or self.config.gram.whitening != "adam":
+        if not self.config.whitens_by_adam:
             return None
         series = self.measurement.series
         if self.config.optimizer_states is None:
@@ -128,7 +136,7 @@ class _Stage:
             stat = state.stat()
             taken_from = {"optimizer_state": sha256_of(state, stat.st_size, stat.st_mtime_ns)[:12]}
         return {
-            "kernel": self.config.kernel,
+            "kernel": self._compared,
             **config_identity(self.config.gram),
             **taken_from,
             "tokens": fingerprint_of(self.tokens)[:12],
@@ -150,6 +158,7 @@ class _Stage:
             kept["gram"] = self._gram_identity(place)
         else:
             kept["tokens"] = fingerprint_of(self.tokens)[:12]
+        if self.config.compares_curves:
             own = f"losses {OWN} "
             inputs |= {role: made for role, made in self.measurement.inputs.items() if role.startswith(own)}
         draft = self.run.begin("clusters", kept, inputs)

@@ -36,9 +36,9 @@ class QuantaConfig(Config):
     n_snapshots: Annotated[int, Field(ge=1)] = 1
     """At how many snapshots tokens are compared: where equal parts of the fall of their mean loss are done, and the
     last."""
-    kernel: Literal["gradients", "activations", "curves"] = "gradients"
-    """What is compared: gradients of losses, MLP activations where a token is predicted, or (curves) losses over all
-    snapshots, by their correlation."""
+    kernel: Literal["gradients", "activations", "curves", "both"] = "gradients"
+    """What is compared: gradients of losses, MLP activations where a token is predicted, losses over all snapshots by
+    their correlation (curves), or the mean of gradients and curves (both): it finds most of what is planted."""
     gram: GramConfig = GramConfig()
     """Products of gradients: of which parameters, in which precision."""
     optimizer_states: str | None = None
@@ -61,7 +61,7 @@ class QuantaConfig(Config):
             raise ValueError(
                 f"n_clusters = {self.n_clusters} must be smaller than choice.n_tokens = {self.choice.n_tokens}"
             )
-        if self.optimizer_states is not None and (self.kernel, self.gram.whitening) != ("gradients", "adam"):
+        if self.optimizer_states is not None and not self.whitens_by_adam:
             raise ValueError(
                 'optimizer_states is read for kernel = "gradients" with gram.whitening = "adam" alone; set those, or '
                 "leave it out"
@@ -69,3 +69,18 @@ class QuantaConfig(Config):
         if self.snapshots is not None and not self.snapshots:
             raise ValueError("snapshots is empty; name at least one")
         return self
+
+    @property
+    def compares_gradients(self) -> bool:
+        """Whether gradients of losses are part of what is compared."""
+        return self.kernel in ("gradients", "both")
+
+    @property
+    def compares_curves(self) -> bool:
+        """Whether losses over all snapshots are."""
+        return self.kernel in ("curves", "both")
+
+    @property
+    def whitens_by_adam(self) -> bool:
+        """Whether gradients are divided by the root of their second moment."""
+        return self.compares_gradients and self.gram.whitening == "adam"
