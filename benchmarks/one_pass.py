@@ -145,7 +145,7 @@ def _line(case: str, what: str, timings: dict[str, Timing], goal: float | None) 
 
 def measure(full: bool) -> list[Line]:
     """The lines of this question."""
-    return compare(131_072, 3 if full else 1)[0]
+    return compare(262_144, 3 if full else 1)[0]
 
 
 def main() -> None:
