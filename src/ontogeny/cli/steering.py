@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
@@ -89,27 +89,32 @@ def steer(
 
     given = [] if interventions is None else load_interventions(interventions)
     given += [parse_latent(words, on) for words in latent]
-    if drawing.greedy and drawing.temperature not in (0, 1):
-        raise ConfigError(f"--greedy and --temperature {drawing.temperature:g} contradict each other; give one.")
+    sampling = _sampling(drawing)
     steerer = open_steerer(open_workspace(place), reference, device)
+    told = {
+        "prompt": prompt,
+        "snapshot": steerer.written[-1] if snapshot is None else snapshot,
+        "interventions": given,
+        "monitor": parse_latents(monitor, "--monitor"),
+        "read": list(read) or None,
+        "control": control,
+        "sampling": sampling,
+    }
     try:
-        request = SteeringRequest.model_validate(
-            {
-                "prompt": prompt,
-                "snapshot": steerer.written[-1] if snapshot is None else snapshot,
-                "interventions": given,
-                "monitor": parse_latents(monitor, "--monitor"),
-                "read": list(read) or None,
-                "control": control,
-                "sampling": {
-                    "max_tokens": drawing.max_tokens,
-                    "samples": drawing.samples,
-                    "seed": drawing.seed,
-                    "temperature": 0 if drawing.greedy else drawing.temperature,
-                    "top_p": drawing.top_p,
-                },
-            }
-        )
+        request = SteeringRequest.model_validate(told)
     except ValidationError as error:
         raise config_error(error, SteeringRequest, "steer") from error
     steer_and_print(steerer, request, reference, Destinations(out, json, save_interventions), open_console())
+
+
+def _sampling(drawing: Drawing) -> dict[str, Any]:
+    """How words are drawn, as the request has it."""
+    if drawing.greedy and drawing.temperature not in (0, 1):
+        raise ConfigError(f"--greedy and --temperature {drawing.temperature:g} contradict each other; give one.")
+    return {
+        "max_tokens": drawing.max_tokens,
+        "samples": drawing.samples,
+        "seed": drawing.seed,
+        "temperature": 0 if drawing.greedy else drawing.temperature,
+        "top_p": drawing.top_p,
+    }
