@@ -2,17 +2,23 @@
 
 The latents are seen as `groups` interleaved classes (j mod groups), whose maxima are one vectorised pass. The k largest
 of a row lie in the k groups of largest maximum, and the n-th largest maximum of a batch is a lower bound of its n-th
-largest score; so both selections look at a few groups only, and miss nothing. For n = 8,192 and k = 32 this takes a
-third of the time of `torch.topk` on the rows.
+largest score; so both selections look at a few groups only, and miss nothing. What is left to select from is partitioned by
+numpy where few threads are at work: for 2,048 rows of 8,192 and k = 32 all of it takes half the time of `torch.topk` on
+the rows.
 """
 
 from collections.abc import Iterable
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 _GROUPS = 512
+_AT_A_TIME = 1 << 22
+"""Scores looked at together: their gathers find them in a cache (1.5 times as fast as a table of 2^24 at once)."""
+_FEW_THREADS = 4
+"""Threads up to which numpy's partition, which uses one, is faster than torch's top-k (a fifth of its CPU time)."""
 
 
 def _maxima(scores: Float[Tensor, "token latent"], groups: int) -> Float[Tensor, "token group"]:
@@ -28,17 +34,53 @@ def _maxima(scores: Float[Tensor, "token latent"], groups: int) -> Float[Tensor,
 
 def row_top_k(scores: Float[Tensor, "token latent"], k: int) -> tuple[Float[Tensor, "token k"], Int[Tensor, "token k"]]:
     """The k largest scores of every row, in no order, and their latents."""
+    n_tokens, n_latents = scores.shape
+    latents = torch.empty(n_tokens, k, dtype=torch.int64, device=scores.device)
+    at_a_time = max(1, _AT_A_TIME // n_latents)
+    for first in range(0, n_tokens, at_a_time):
+        rows = slice(first, first + at_a_time)
+        latents[rows] = _row_winners(scores[rows], k)
+    return scores.gather(1, latents), latents
+
+
+def _row_winners(scores: Float[Tensor, "token latent"], k: int) -> Int[Tensor, "token k"]:
+    """Where the k largest of every row are: first among groups, then among their members; scores are finite."""
     n_latents = scores.shape[1]
     groups = max(_GROUPS, 4 * k)
-    depth = n_latents // groups
-    if depth < 4 or n_latents % groups:
-        kept = scores.topk(k, dim=1, sorted=False)
-        return kept.values, kept.indices
-    winners = _maxima(scores, groups).topk(k, dim=1, sorted=False).indices
-    members = scores.unflatten(1, (depth, groups)).gather(2, winners[:, None, :].expand(-1, depth, -1)).flatten(1)
-    kept = members.topk(k, dim=1, sorted=False)
-    latents = (kept.indices // k) * groups + winners.gather(1, kept.indices % k)
-    return kept.values, latents
+    if n_latents < 4 * groups:
+        return _largest(scores, k)
+    winners = _largest(_maxima(scores, groups), k)
+    layers = torch.arange(0, n_latents, groups, device=scores.device)
+    members = (layers[:, None] + winners[:, None, :]).flatten(1)
+    if n_latents % groups == 0:
+        return members.gather(1, _largest(scores.gather(1, members), k))
+    beyond = members >= n_latents  # some classes have one member less
+    members = members.clamp_max(n_latents - 1)
+    return members.gather(1, _largest(scores.gather(1, members).masked_fill(beyond, -torch.inf), k))
+
+
+def _largest(scores: Float[Tensor, "token column"], k: int) -> Int[Tensor, "token k"]:
+    """Columns of the k largest of every row, in no order."""
+    # Of 64 k columns and more torch keeps a heap of k, in one reading.
+    if scores.shape[1] < 64 * k and _numpy_selects(scores):
+        cut = torch.from_numpy(np.partition(scores.numpy(), -k, axis=1)[:, -k])
+        chosen = torch.nonzero((scores >= cut[:, None]).view(-1)).view(-1)
+        if len(chosen) == len(scores) * k:  # else some row has several that equal its cut, or NaN
+            return (chosen % scores.shape[1]).view(-1, k)
+    return scores.topk(k, dim=1, sorted=False).indices
+
+
+def _cut_of(scores: Float[Tensor, " score"], count: int) -> Float[Tensor, ""]:
+    """The count-th largest."""
+    if _numpy_selects(scores):
+        return torch.from_numpy(np.partition(scores.numpy(), -count))[-count]
+    return scores.topk(count, sorted=False).values.amin()
+
+
+def _numpy_selects(scores: Tensor) -> bool:
+    """Whether numpy has these numbers, and there are no threads that it would leave without work."""
+    plain = scores.device.type == "cpu" and scores.dtype in (torch.float32, torch.float64)
+    return plain and torch.get_num_threads() <= _FEW_THREADS
 
 
 def batch_top_k(
@@ -53,7 +95,7 @@ def batch_top_k(
         flat = scores.flatten().topk(count, sorted=False).indices.sort().values
         return scores.flatten()[flat], flat // n_latents, flat % n_latents
     maxima = _maxima(scores, groups)
-    bound = maxima.flatten().topk(count, sorted=False).values.amin()
+    bound = _cut_of(maxima.flatten(), count)
     tokens, winners = torch.nonzero(maxima >= bound, as_tuple=True)
     members = scores.unflatten(1, (depth, groups)).movedim(1, 2)[tokens, winners]
     rows, layers = torch.nonzero(members >= bound, as_tuple=True)
