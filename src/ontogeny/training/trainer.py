@@ -126,6 +126,7 @@ class Trainer:
             for batch in self._batches():
                 wanted = self.step % self.config.log_every == 0 or self.step == total - 1
                 made = self._update(batch, wanted)
+                del batch  # so that the next one is gathered into the same memory
                 if made is not None:
                     metrics = made | {"train/tokens": self.tokens, "train/tokens_per_second": clock.rate(self.tokens)}
                     tracker.log(self.step - 1, metrics)
