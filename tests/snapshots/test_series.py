@@ -59,6 +59,16 @@ def test_folders_come_in_natural_order(original: Path) -> None:
     assert series[5].label == "step1000"
 
 
+def test_folders_are_named_by_what_differs_in_their_paths(original: Path, tmp_path: Path) -> None:
+    for run, step in (("a", 0), ("a", 16), ("b", 16)):
+        (tmp_path / f"runs [x]/{run}/step{step}").mkdir(parents=True)
+        (tmp_path / f"runs [x]/{run}/step{step}/hf").symlink_to(original / f"step{step}")
+    one_run = series_of(folders=f"{tmp_path}/runs [x]/a/*/hf")
+    assert (one_run.labels, one_run.steps) == (["step0", "step16"], [0, 16])
+    assert series_of(folders=f"{tmp_path}/runs [x]/*/*/hf").labels == ["a-step0", "a-step16", "b-step16"]
+    assert series_of(folders=f"{tmp_path}/runs [x]/a/step16/hf").labels == ["hf"]
+
+
 def test_time_in_tokens(original: Path) -> None:
     series = series_of(folders=f"{original}/step*", tokens_per_step=512)
     assert series.time_name == "tokens"

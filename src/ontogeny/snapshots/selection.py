@@ -100,15 +100,31 @@ def choose_steps(wanted: StepRange, known: Sequence[int]) -> list[int]:
     return sorted({int(inside[np.abs(inside - point).argmin()]) for point in points})
 
 
+def _matching_folders(pattern: str) -> list[Path]:
+    """The model folders that a pattern matches; where it matches none, its brackets are taken for part of a name."""
+    whole = str(Path(pattern).expanduser())
+    for each in (whole, whole.replace("[", "[[]")):
+        # Not Path.glob: it refuses absolute patterns before Python 3.13.
+        folders = [Path(name) for name in glob.glob(each) if (Path(name) / "config.json").is_file()]  # noqa: PTH207
+        if folders:
+            return folders
+    raise SnapshotError(f"no model folder (one with a config.json) matches {pattern!r}; check series.folders.")
+
+
+def _distinct_names(folders: Sequence[Path]) -> dict[str, Path]:
+    """Name → folder: the parts of the path in which the folders differ (`run/step1/hf`, `run/step2/hf`: `step1`)."""
+    if len(folders) == 1:
+        return {folders[0].name: folders[0]}
+    differing = [len(set(level)) > 1 for level in zip(*(folder.parts for folder in folders), strict=True)]
+    names = ["-".join(part for part, differs in zip(f.parts, differing, strict=True) if differs) for f in folders]
+    return dict(zip(names, folders, strict=True))
+
+
 def _folder_snapshots(config: SeriesConfig, pattern: str) -> list[Snapshot]:
     """Snapshots of the folders that match, in natural order, narrowed by steps or range."""
-    # Not Path.glob: it refuses absolute patterns before Python 3.13.
-    names = glob.glob(str(Path(pattern).expanduser()))  # noqa: PTH207
-    matched = sorted((Path(name) for name in names), key=lambda path: natural_key(path.name))
-    folders = [path for path in matched if (path / "config.json").is_file()]
-    if not folders:
-        raise SnapshotError(f"no model folder (one with a config.json) matches {pattern!r}; check series.folders.")
-    found = [_snapshot(config, str(path), None, path.name) for path in folders]
+    folders = _matching_folders(pattern)
+    names = _distinct_names(folders)
+    found = [_snapshot(config, str(names[name]), None, name) for name in sorted(names, key=natural_key)]
     if config.steps is None and config.range is None:
         return _unique_labels(found)
     known = {s.step: s for s in found if s.step is not None}
