@@ -5,7 +5,7 @@ import hashlib
 import importlib
 import json
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -68,16 +68,34 @@ class KindConfig(Config):
         if kind not in chosen:
             chosen = {**cls._registered(), **chosen}
         if kind not in chosen:
-            alike = nearest(str(kind), chosen, 1)
-            hint = f"did you mean {alike[0]!r}?" if alike else f"the kinds are {', '.join(chosen)}"
+            hint = did_you_mean(str(kind), chosen, f"the kinds are {', '.join(chosen)}")
             raise ValueError(f"there is no kind {kind!r}; {hint}" if "kind" in value else f"kind is missing; {hint}")
         return chosen[kind].model_validate(value)
 
     @classmethod
     def _registered(cls) -> dict[str, type[Config]]:
-        module, _, name = cls.registry.partition(":")
-        entries = getattr(importlib.import_module(module), name)
-        return {kind: entry.Config for kind, entry in entries.items()}
+        return {kind: entry.Config for kind, entry in _load_registry(cls.registry).items()}
+
+
+def registered_name(noun: str, registry: str, built_in: Iterable[str]) -> Callable[[str], str]:
+    """A validator of names in a registry, `module:DICT`, that is imported only for a name that is not built in.
+
+    ValueError names the nearest name.
+    """
+
+    def check(name: str) -> str:
+        if name not in built_in and name not in (known := _load_registry(registry)):
+            hint = did_you_mean(name, known, f"there are {', '.join(known)}")
+            raise ValueError(f"there is no {noun} {name!r}; {hint}")
+        return name
+
+    return check
+
+
+def _load_registry(place: str) -> dict[str, Any]:
+    module, _, name = place.partition(":")
+    registry: dict[str, Any] = getattr(importlib.import_module(module), name)
+    return registry
 
 
 def config_identity(config: BaseModel) -> dict[str, Any]:
@@ -118,6 +136,12 @@ def nearest(word: str, known: Iterable[str], count: int = 3) -> list[str]:
     return difflib.get_close_matches(word, list(known), n=count, cutoff=0.5)
 
 
+def did_you_mean(word: str, known: Iterable[str], otherwise: str = "") -> str:
+    """`did you mean 'the nearest'?`; `otherwise` when nothing is alike."""
+    alike = nearest(word, known, 1)
+    return f"did you mean {alike[0]!r}?" if alike else otherwise
+
+
 def config_error(error: ValidationError, config: type[BaseModel], where: str) -> ConfigError:
     """One sentence for pydantic's first complaint: the key, the value, what is allowed, the nearest key."""
     first = error.errors(include_url=False)[0]
@@ -125,8 +149,7 @@ def config_error(error: ValidationError, config: type[BaseModel], where: str) ->
     key = ".".join(path)
     if first["type"] == "extra_forbidden":
         known = _keys_beside(config, path)
-        alike = nearest(path[-1], known)
-        hint = f"did you mean {alike[0]!r}?" if alike else f"known keys here: {', '.join(sorted(known))}."
+        hint = did_you_mean(path[-1], known, f"known keys here: {', '.join(sorted(known))}.")
         return ConfigError(f"{where}: unknown key {key!r}; {hint}")
     if first["type"] == "missing":
         return ConfigError(f"{where}: {key!r} is missing; add it.")

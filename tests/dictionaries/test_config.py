@@ -1,13 +1,16 @@
 """What a dictionary's configuration refuses."""
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
-from ontogeny.config import config_error, config_identity
-from ontogeny.dictionaries.config import CrosscoderConfig
+from ontogeny.config import KindConfig, config_error, config_identity
+from ontogeny.dictionaries.activation_functions import ACTIVATION_FUNCTIONS
+from ontogeny.dictionaries.config import BUILT_IN_RECON, ActivationConfig, CrosscoderConfig, SparsityConfig
+from ontogeny.dictionaries.losses import RECON_LOSSES, SPARSITY_LOSSES
 
 
 @pytest.mark.parametrize(
@@ -57,3 +60,15 @@ def test_an_unknown_key_of_a_kind_names_the_nearest() -> None:
         CrosscoderConfig.model_validate({"n_latents": 8, "activation": {"kind": "batchtopk", "k": 1, "buget": "joint"}})
     error = config_error(caught.value, CrosscoderConfig, "here")
     assert str(error) == "here: unknown key 'activation.buget'; did you mean 'budget'?"
+
+
+@pytest.mark.parametrize(
+    ("base", "registry"), [(ActivationConfig, ACTIVATION_FUNCTIONS), (SparsityConfig, SPARSITY_LOSSES)]
+)
+def test_what_is_read_without_its_registry_is_what_stands_in_it(
+    base: type[KindConfig], registry: Mapping[str, Any]
+) -> None:
+    built_in = {config.model_fields["kind"].default: config for config in base.built_in}
+    built_in.pop("none", None)
+    assert built_in == {kind: entry.Config for kind, entry in registry.items()}
+    assert set(BUILT_IN_RECON) == set(RECON_LOSSES)

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table as Grid
 
 from ontogeny.commands.summary import print_result
-from ontogeny.config import nearest
+from ontogeny.config import did_you_mean
 from ontogeny.errors import ArtifactError, ConfigError
 from ontogeny.recipe import Recipe
 from ontogeny.recipe.tree import flatten
@@ -58,8 +58,7 @@ def _holds(artifact: Artifact, key: str, value: str) -> bool:
 
 def _check_key(key: str, known: set[str]) -> None:
     if known and key not in known:
-        alike = nearest(key, known, 1)
-        hint = f"did you mean {alike[0]!r}?" if alike else "`ontogeny show ID --json` shows what there is."
+        hint = did_you_mean(key, known, "`ontogeny show ID --json` shows what there is.")
         raise ConfigError(f"no artifact here knows {key!r}; {hint}")
 
 

@@ -1,11 +1,10 @@
 """What a dictionary is: its size, activation function, losses and start. Torch-free."""
 
-import importlib
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, SerializeAsAny, model_validator
 
-from ontogeny.config import Config, KindConfig, nearest
+from ontogeny.config import Config, KindConfig, registered_name
 
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
@@ -127,18 +126,7 @@ class NoSparsityConfig(SparsityConfig):
 
 SparsityConfig.built_in = (L1Config, TanhConfig, TanhQuadConfig, NoSparsityConfig)
 
-RECON_LOSSES = ("squared", "norm", "batchnorm")
-
-
-def _known_recon(name: str) -> str:
-    if name in RECON_LOSSES:
-        return name
-    registered = importlib.import_module("ontogeny.dictionaries.losses").RECON_LOSSES
-    if name not in registered:
-        alike = nearest(name, registered, 1)
-        hint = f"did you mean {alike[0]!r}?" if alike else f"there are {', '.join(registered)}"
-        raise ValueError(f"there is no reconstruction error {name!r}; {hint}")
-    return name
+BUILT_IN_RECON = ("squared", "norm", "batchnorm")
 
 
 class AuxKConfig(Config):
@@ -181,7 +169,12 @@ class CrosscoderConfig(Config):
     """With norm mixed: weights of the Frobenius norm and of the sum of norms."""
     gate: Literal["shared", "per_source"] = "shared"
     """One gate for all sources, or a gate in each source by its own decoder norm."""
-    recon: Annotated[str, AfterValidator(_known_recon)] = "squared"
+    recon: Annotated[
+        str,
+        AfterValidator(
+            registered_name("reconstruction error", "ontogeny.dictionaries.losses:RECON_LOSSES", BUILT_IN_RECON)
+        ),
+    ] = "squared"
     """Reconstruction error: `squared` norm, `norm`, or `batchnorm`: squared over the distance from the batch's mean."""
     reduction: Literal["mean", "sum"] = "mean"
     """Mean or sum of the reconstruction error over the sources written."""

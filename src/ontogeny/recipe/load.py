@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from ontogeny.config import config_error, nearest
+from ontogeny.config import config_error, did_you_mean
 from ontogeny.errors import ConfigError
 from ontogeny.recipe.family import Family, fit_to_family
 from ontogeny.recipe.keys import iter_keys
@@ -118,8 +118,7 @@ def find_recipe(reference: Path | str) -> Path:
     shipped = {file.stem: file for file in sorted(recipe_folder().glob("*.toml"))}
     if str(reference) in shipped:
         return shipped[str(reference)]
-    alike = nearest(path.stem, shipped, 1)
-    hint = f"did you mean {alike[0]!r}?" if alike else f"shipped recipes: {', '.join(shipped)}."
+    hint = did_you_mean(path.stem, shipped, f"shipped recipes: {', '.join(shipped)}.")
     raise ConfigError(f"no recipe {str(reference)!r}: it is no file and no shipped recipe; {hint}")
 
 

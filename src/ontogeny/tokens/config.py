@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from ontogeny.config import Config, nearest
+from ontogeny.config import Config, did_you_mean
 from ontogeny.tokens.rules.config import RulesConfig
 
 ROLES = ("system", "user", "assistant", "tool")
@@ -104,9 +104,8 @@ class CorpusConfig(Config):
     def _known_masks(cls, names: list[str]) -> list[str]:
         for name in names:
             if name not in MASKS:
-                alike = nearest(name, MASKS, 1)
-                hint = f"did you mean {alike[0]!r}? " if alike else ""
-                raise ValueError(f"there is no mask {name!r}; {hint}The masks are {', '.join(MASKS)}")
+                hint = did_you_mean(name, MASKS, f"the masks are {', '.join(MASKS)}")
+                raise ValueError(f"there is no mask {name!r}; {hint}")
         return names
 
     @model_validator(mode="after")

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 import pyarrow as pa
 
-from ontogeny.config import nearest
+from ontogeny.config import did_you_mean
 from ontogeny.errors import ConfigError
 from ontogeny.results.reader import LATENT, ResultReader
 
@@ -53,11 +53,9 @@ def _rank(readers: Readers, by: str, lowest: bool, least: float = -np.inf) -> li
     fitting = [each for each in known if by in (each[2], ".".join(each), f"{each[0]}.{each[2]}")]
     if not fitting:
         names = list(dict.fromkeys(column for _, _, column in known if not column.endswith("_se")))
-        alike = nearest(by, names, 1)
-        hint = f"did you mean {alike[0]!r}? " if alike else ""
-        raise ConfigError(
-            f"--by {by}: no table with a row a latent has this number; {hint}there are {', '.join(names)}."
-        )
+        there_are = f"there are {', '.join(names)}."
+        hint = f"{did_you_mean(by, names)} {there_are}".lstrip()
+        raise ConfigError(f"--by {by}: no table with a row a latent has this number; {hint}")
     kind, table, column = fitting[0]
     data = readers[kind].read(table, [LATENT, column])
     values = np.asarray(data.column(column).cast(pa.float64()).to_numpy(zero_copy_only=False))
