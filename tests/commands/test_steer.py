@@ -116,6 +116,10 @@ def test_without_interventions_there_is_the_baseline(capsys: pytest.CaptureFixtu
         (["small", PROMPT, "--greedy", "--temperature", "0.5"], "contradict"),
         (["small", PROMPT, "--out", "nowhere/o.md"], "no folder"),
         (["small", PROMPT, "--on", "somewhere"], "somewhere"),
+        (["small", PROMPT, "--latent", "5=+1", "--at", "resid_post.0"], "no source at hook point resid_post.0"),
+        (["small", PROMPT, "--latent", "5=+1", "--at", "resid"], "SITE.LAYER"),
+        (["small", PROMPT, "--at", POINT], "--latent"),
+        (["small", PROMPT, "--chat"], "no chat template"),
         (["smal", PROMPT], "small"),
         (["foreign", PROMPT], "imported"),
     ],
@@ -137,12 +141,15 @@ def test_user_errors_are_one_line(
         ("12=0.5max", {"kind": "set", "strength": 0.5, "unit": "max"}),
         ("12=x-2", {"kind": "scale", "factor": -2.0}),
         ("12=1e1", {"kind": "set", "strength": 10.0, "unit": "code"}),
+        ("12=+1e-3", {"kind": "add", "strength": 1e-3, "unit": "code"}),
+        ("12=.5", {"kind": "set", "strength": 0.5, "unit": "code"}),
         ("12=off", {"kind": "remove"}),
     ],
 )
 def test_strengths_as_words(words: str, expected: dict[str, object]) -> None:
     found = json.loads(parse_latent(words, "prompt").model_dump_json(exclude_none=True))
     assert found == {"on": "prompt", "latents": [12], **expected}
+    assert parse_latent(words, "prompt", POINT).model_dump()["hook_point"] == POINT
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ontogeny.errors import CorpusError
-from ontogeny.tokens.chat import tokenize_chat
+from ontogeny.tokens.chat import find_turn_end, tokenize_chat, tokenize_user_turn
 from ontogeny.tokens.vocabulary import train_tokenizer
 
 CHATML = "{% for m in messages %}<|{{ m.role }}|>{{ m.content | trim }}<|end|>\n{% endfor %}"
@@ -81,3 +81,19 @@ def test_what_a_template_cannot_do_is_said(tokenizer: Any, template: str | None,
 def test_an_unknown_role_is_named(tokenizer: Any) -> None:
     with pytest.raises(CorpusError, match="'narrator'"):
         tokenize_chat([{"role": "narrator", "content": "x"}], tokenizer, CHATML)
+
+
+def test_a_user_turn_ends_where_the_answer_begins(tokenizer: Any) -> None:
+    template = CHATML + "{% if add_generation_prompt %}<|assistant|>{% endif %}"
+    ids = tokenize_user_turn("Who is <|end|>?", tokenizer, template)
+    assert tokenizer.decode(ids) == "<|user|>Who is <|end|>?<|end|>\n<|assistant|>"
+    with pytest.raises(CorpusError, match="no chat template"):
+        tokenize_user_turn("Who?", tokenizer)
+
+
+def test_an_answer_ends_at_a_special_token_or_at_none() -> None:
+    tokenizer = train_tokenizer(["abc"], vocab_size=257)
+    assert find_turn_end(tokenizer, CHATML) is None
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<|end|>"]})
+    assert find_turn_end(tokenizer, CHATML) == tokenizer.convert_tokens_to_ids("<|end|>")
+    assert find_turn_end(tokenizer, "{% for m in messages %}{{ m.content }}{% endfor %}") is None

@@ -33,10 +33,12 @@ def steer(
     reference: str,
     prompt: str,
     *,
+    chat: Annotated[bool, Parameter(negative=())] = False,
     latent: Annotated[tuple[str, ...], Parameter(negative=(), show_default=False)] = (),
     interventions: Path | None = None,
     snapshot: str | None = None,
     on: Literal["prompt", "generated", "both"] = "both",
+    at: str | None = None,
     monitor: str | None = None,
     read: Annotated[tuple[str, ...], Parameter(negative=(), show_default=False)] = (),
     control: Annotated[bool, Parameter(negative=())] = False,
@@ -55,6 +57,8 @@ def steer(
         Name of a recipe, or id of a dictionary.
     prompt
         The text to continue.
+    chat
+        Give the prompt as a user's turn of the chat template, which the snapshot answers.
     latent
         LATENT=STRENGTH: 12=+8 adds, 12=8 sets, 12=x0.5 scales, 12=off removes; 12=+2max in units of its largest code.
     interventions
@@ -62,7 +66,9 @@ def steer(
     snapshot
         The snapshot to steer; the last one if absent.
     on
-        Where --latent acts: at tokens of the prompt, at generated ones, or at both.
+        On which tokens --latent acts: those of the prompt, generated ones, or both.
+    at
+        The one hook point at which --latent acts (resid_post.6); every one that the dictionary writes if absent.
     monitor
         Latents to watch: 1,2,10-14; those of the interventions if absent.
     read
@@ -87,12 +93,15 @@ def steer(
     from ontogeny.interventions.steering.config import SteeringRequest, load_interventions
     from ontogeny.pipeline.steering import open_steerer
 
+    if at is not None and not latent:
+        raise ConfigError(f"--at {at} says where --latent acts: give a --latent, or a hook_point in --interventions.")
     given = [] if interventions is None else load_interventions(interventions)
-    given += [parse_latent(words, on) for words in latent]
+    given += [parse_latent(words, on, at) for words in latent]
     sampling = _sampling(drawing)
     steerer = open_steerer(open_workspace(place), reference, device)
     told = {
         "prompt": prompt,
+        "chat": chat,
         "snapshot": steerer.written[-1] if snapshot is None else snapshot,
         "interventions": given,
         "monitor": parse_latents(monitor, "--monitor"),

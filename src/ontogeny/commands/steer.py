@@ -29,6 +29,8 @@ from ontogeny.progress import Reporter
 
 COLOURS = ("bold green", "bold magenta", "bold cyan", "bold yellow", "bold blue", "bold red")
 """Of the monitored latents, in turn."""
+NUMBER = r"(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
+"""A number without a sign, as a pattern."""
 
 
 @dataclass(frozen=True)
@@ -40,27 +42,28 @@ class Destinations:
     interventions: Path | None = None
 
 
-def parse_latent(words: str, on: Literal["prompt", "generated", "both"]) -> AnyIntervention:
+def parse_latent(
+    words: str, on: Literal["prompt", "generated", "both"], hook_point: str | None = None
+) -> AnyIntervention:
     """`12=+8` adds 8, `12=8` sets, `12=x0.5` scales, `12=off` removes; `+2max` is twice the latent's largest code."""
-    match = re.fullmatch(r"(\d+)=(?:(off)|x(?P<factor>[^=]+)|(?P<sign>[+-]?)(?P<number>[^=+-]+?)(?P<max>max)?)", words)
+    match = re.fullmatch(
+        rf"(\d+)=(?:(off)|x(?P<factor>[+-]?{NUMBER})|(?P<sign>[+-]?)(?P<number>{NUMBER})(?P<max>max)?)", words
+    )
     if match is None:
         raise _wrong_latent(words)
     latents = [int(match[1])]
     if match[2]:
-        return RemoveIntervention(latents=latents, on=on)
-    try:
-        value = float(match["factor"] or match["number"])
-    except ValueError:
-        raise _wrong_latent(words) from None
+        return RemoveIntervention(latents=latents, on=on, hook_point=hook_point)
+    value = float(match["factor"] or match["number"])
     if not math.isfinite(value):
         raise _wrong_latent(words)
     if match["factor"]:
-        return ScaleIntervention(latents=latents, factor=value, on=on)
+        return ScaleIntervention(latents=latents, factor=value, on=on, hook_point=hook_point)
     unit: Literal["code", "max"] = "max" if match["max"] else "code"
     if match["sign"]:
         strength = -value if match["sign"] == "-" else value
-        return AddIntervention(latents=latents, strength=strength, unit=unit, on=on)
-    return SetIntervention(latents=latents, strength=value, unit=unit, on=on)
+        return AddIntervention(latents=latents, strength=strength, unit=unit, on=on, hook_point=hook_point)
+    return SetIntervention(latents=latents, strength=value, unit=unit, on=on, hook_point=hook_point)
 
 
 def _wrong_latent(words: str) -> ConfigError:

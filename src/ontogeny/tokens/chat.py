@@ -63,17 +63,44 @@ def tokenize_chat(
     return ChatTokens(np.asarray(encoding["input_ids"], dtype=np.int32), {"control": control, **masks})
 
 
+def tokenize_user_turn(prompt: str, tokenizer: Any, template: str | None = None) -> list[int]:
+    """The ids of a conversation of one user's turn, up to where the answer begins.
+
+    Errors: CorpusError if there is no template, or if it refuses the conversation.
+    """
+    template = template or tokenizer.chat_template
+    if template is None:
+        raise CorpusError(
+            "this tokenizer has no chat template, so that a prompt can be no user's turn: give it as plain text "
+            "(without chat), or steer a dictionary whose series.tokenizer has one."
+        )
+    text = _render([{"role": "user", "content": prompt}], tokenizer, template, answers=True)
+    ids: list[int] = tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
+    return ids
+
+
+def find_turn_end(tokenizer: Any, template: str | None = None) -> int | None:
+    """The special token that the template puts right behind an answer; None where there is none."""
+    template = template or tokenizer.chat_template
+    talk = [{"role": "user", "content": SENTINEL[:8]}, {"role": "assistant", "content": SENTINEL}]
+    behind = _render(talk, tokenizer, template).partition(SENTINEL)[2]
+    ids = tokenizer(behind, add_special_tokens=False)["input_ids"]
+    return ids[0] if ids and ids[0] in tokenizer.added_tokens_decoder else None
+
+
 def _role(role: str) -> str:
     if role in ROLES:
         return role
     raise CorpusError(f"a message has the role {role!r}; the roles are {', '.join(ROLES)}.")
 
 
-def _render(messages: Sequence[Message], tokenizer: Any, template: str) -> str:
+def _render(messages: Sequence[Message], tokenizer: Any, template: str, answers: bool = False) -> str:
     import jinja2
 
     try:
-        text: str = tokenizer.apply_chat_template(list(messages), chat_template=template, tokenize=False)
+        text: str = tokenizer.apply_chat_template(
+            list(messages), chat_template=template, tokenize=False, add_generation_prompt=answers
+        )
     except jinja2.TemplateError as error:
         roles = ", ".join(message["role"] for message in messages)
         raise CorpusError(f"the chat template refuses a conversation with the roles {roles}: {error}.") from error

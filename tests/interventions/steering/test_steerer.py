@@ -7,14 +7,16 @@ from typing import Any
 
 import pytest
 import torch
+from tokenizers import AddedToken
 from torch import Tensor
 
 from interventions.steering.tiny_steerer import POINT, PROMPT, ask, make_dictionary, make_steerer, save_series
 from ontogeny.dictionaries.codes import Codes
 from ontogeny.dictionaries.config import CrosscoderConfig
 from ontogeny.dictionaries.crosscoder import Crosscoder
-from ontogeny.errors import ConfigError, DictionaryError
+from ontogeny.errors import ConfigError, CorpusError, DictionaryError, HookPointError
 from ontogeny.interventions.steering.config import SteeringRequest
+from ontogeny.interventions.steering.markdown import render_markdown
 from ontogeny.interventions.steering.record import SteeringRecord, TokenRecord
 from ontogeny.interventions.steering.steerer import Steerer
 from ontogeny.snapshots.config import SeriesConfig
@@ -318,6 +320,50 @@ def test_several_hook_points_are_changed_alike_or_one_alone(series: SnapshotSeri
     one = {"kind": "add", "latents": [1], "strength": 3, "hook_point": "resid_post.0"}
     assert [str(point) for point in steerer.make_plan(ask("step8", one)).edits] == ["resid_post.0"]
     assert steerer.steer(ask("step8", one)).divergences()[0].mean > 0
+
+
+def test_a_hook_point_without_the_snapshot_is_named(series: SnapshotSeries) -> None:
+    names = [f"{label}:resid_post.0" for label in series.labels] + ["step8:resid_post.1"]
+    steerer = Steerer(series, make_dictionary(names), ["resid_post.0", "resid_post.1"])
+    change = {"kind": "remove", "latents": [1], "hook_point": "resid_post.1"}
+    assert [str(point) for point in steerer.make_plan(ask("step8", change)).edits] == ["resid_post.1"]
+    with pytest.raises(HookPointError, match=r"no source of step0 at hook point resid_post\.1"):
+        steerer.make_plan(ask("step0", change))
+    everywhere = steerer.make_plan(ask("step0", {"kind": "remove", "latents": [1]}))
+    assert [str(point) for point in everywhere.edits] == ["resid_post.0"]
+
+
+def test_a_prompt_is_a_users_turn_where_asked(tmp_path: Path) -> None:
+    steerer = make_steerer(save_series(tmp_path))
+    add = {"kind": "add", "latents": [1], "strength": 3}
+    with pytest.raises(CorpusError, match="no chat template"):
+        steerer.steer(ask("step8", add, chat=True))
+    template = "{{ bos_token }} {% for m in messages %}w1 {{ m.content }} w2 {% endfor %}"
+    steerer.series.tokenizer.chat_template = template + "{% if add_generation_prompt %}w3{% endif %}"
+    plain, turn = (steerer.steer(ask("step8", add, chat=chat)) for chat in (False, True))
+    begins, *prompt = [each.token for each in plain.passage("steered") if not each.generated]
+    read = [each.token for each in turn.passage("steered") if not each.generated]
+    # w1 has id 2; of two BOS, the template's own is the one that goes.
+    assert read == [begins, 2, *prompt, 3, 4]
+    # What the dictionary's own conversations were given comes before the tokenizer's.
+    source = {"kind": "files", "path": "talks.jsonl", "chat": True, "template": "{{ messages[0].content }} w9"}
+    steerer.corpus = CorpusConfig.model_validate({"sources": [source]})
+    record = steerer.steer(ask("step8", add, chat=True))
+    assert [each.token for each in record.passage("steered") if not each.generated] == [begins, *prompt, 10]
+    assert "user's turn" in render_markdown(record) and "user's turn" not in render_markdown(plain)
+
+
+def test_an_answer_ends_with_its_turn(series: SnapshotSeries, tmp_path: Path) -> None:
+    steerer = make_steerer(series)
+    first = generated(steerer.steer(ask("step8")), "baseline")[0]
+    word = steerer.series.tokenizer.convert_ids_to_tokens(first.token)
+    own = make_steerer(save_series(tmp_path))
+    own.series.tokenizer.add_tokens([AddedToken(word, special=True)])
+    own.series.tokenizer.chat_template = "{% for m in messages %}{{ m.content }}{% if m.role == 'assistant' %}" + (
+        f" {word}{{% endif %}}{{% endfor %}}"
+    )
+    record = own.steer(ask("step8", chat=True))
+    assert record.texts[0].ended == "end of turn" and len(generated(record, "baseline")) == 1
 
 
 def test_the_same_seed_writes_the_same_and_samples_differ(series: SnapshotSeries) -> None:

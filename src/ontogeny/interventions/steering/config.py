@@ -143,6 +143,8 @@ class SteeringRequest(Config):
 
     prompt: str
     """The text that is continued."""
+    chat: bool = False
+    """The prompt is a user's turn of the chat template, and what is generated answers it."""
     snapshot: str
     """The snapshot that is steered."""
     interventions: list[AnyIntervention] = Field(default=[])

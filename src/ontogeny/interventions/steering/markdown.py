@@ -26,7 +26,7 @@ def render_markdown(record: SteeringRecord, title: str = "") -> str:
         f"* drawn: {drawn}, at most {sampling.max_tokens} tokens, seed {sampling.seed}, samples: {sampling.samples}",
         f"* codes are read from {read}, untouched, on the tokens of each text",
         "",
-        "## Prompt",
+        "## Prompt (a user's turn of the chat template)" if request.chat else "## Prompt",
         "",
         *_fenced(request.prompt),
     ]

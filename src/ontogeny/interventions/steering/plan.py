@@ -192,6 +192,12 @@ class SteeringPlan:
         for point in points:
             label = self.lower[0] if self.lower is not None and self.runs_below(point) else self.request.snapshot
             found += [place for place in self.written if (place.label, place.hook_point) == (label, point)]
+        if not found:
+            at = f"at hook point {hook_point}" if hook_point is not None else "where it runs"
+            raise HookPointError(
+                f"the dictionary has no source of {self.request.snapshot} {at}, so nothing can be changed there; name "
+                "another hook point or snapshot."
+            )
         return found
 
     def _other(self, label: str, place: Place) -> int:

@@ -12,7 +12,7 @@ from ontogeny.errors import ConfigError
 from ontogeny.interventions.steering.config import SteeringRequest
 
 Kind = Literal["baseline", "steered", "control"]
-Ending = Literal["end of text", "max_tokens", "context", "stopped"]
+Ending = Literal["end of text", "end of turn", "max_tokens", "context", "stopped"]
 KINDS: tuple[Kind, ...] = ("baseline", "steered", "control")
 
 

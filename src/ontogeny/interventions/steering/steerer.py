@@ -19,6 +19,7 @@ from ontogeny.interventions.steering.writer import Opened, Writer
 from ontogeny.snapshots.hooks import HookedModel
 from ontogeny.snapshots.series import SnapshotSeries
 from ontogeny.tokens.build import resolve_bos, resolve_replacements
+from ontogeny.tokens.chat import find_turn_end, tokenize_user_turn
 from ontogeny.tokens.config import CorpusConfig
 from ontogeny.tokens.token_texts import TokenTexts
 from ontogeny.types import HookPoint, Source
@@ -106,11 +107,12 @@ class Steerer:
         DictionaryError, AnalysisError, CorpusError.
         """
         plan = self.make_plan(request)
-        prompt = self._tokenize(request.prompt)
+        prompt = self._tokenize(request)
         kinds = [kind for kind in KINDS if kind == "baseline" or plan.changes]
         if not request.control:
             kinds = [kind for kind in kinds if kind != "control"]
-        writers = [Writer(self._open(plan), plan, kind, prompt) for kind in kinds]
+        opened = self._open(plan)
+        writers = [Writer(opened, plan, kind, prompt) for kind in kinds]
         while any(not writer.done for writer in writers):
             for writer in writers:
                 if not writer.done:
@@ -140,6 +142,7 @@ class Steerer:
             self.skip_first,
             self.device,
             self.cached,
+            find_turn_end(self.series.tokenizer, self.template) if plan.request.chat else None,
         )
 
     @property
@@ -164,10 +167,20 @@ class Steerer:
         first = self.corpus.exclude_first if "first_n" in self.corpus.exclude else 0
         return max(first, len(self.bos) if "bos" in self.corpus.exclude else 0)
 
-    def _tokenize(self, prompt: str) -> list[int]:
-        ids = self.series.tokenizer(prompt, add_special_tokens=False, verbose=False)["input_ids"]
+    @property
+    def template(self) -> str | None:
+        """The chat template of the dictionary's text, where that had one of its own; else the tokenizer's applies."""
+        return next((source.template for source in self.corpus.sources if source.template is not None), None)
+
+    def _tokenize(self, request: SteeringRequest) -> list[int]:
+        tokenizer, prompt = self.series.tokenizer, request.prompt
+        ids = tokenizer(prompt, add_special_tokens=False, verbose=False)["input_ids"]
         if not ids:
             raise CorpusError(f"the prompt {prompt!r} has no tokens; give some text to continue.")
+        if request.chat:
+            ids = tokenize_user_turn(prompt, tokenizer, self.template)
+            # As in the dictionary's text: a BOS that the template renders makes way for the text's own.
+            ids = ids[1:] if ids[0] == tokenizer.bos_token_id else ids
         tokens = [*self.bos, *ids]
         if self.context is not None and len(tokens) >= self.context:
             raise CorpusError(

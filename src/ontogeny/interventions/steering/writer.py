@@ -23,7 +23,8 @@ from ontogeny.tokens.token_texts import TokenTexts
 class Opened:
     """What texts are written with: a dictionary, models by their snapshots' labels, a tokenizer, limits.
 
-    `context`: tokens that fit, None without a limit; `skip_first`: positions at the beginning that are never changed.
+    `context`: tokens that fit, None without a limit; `skip_first`: positions at the beginning that are never changed;
+    `turn_end`: the token that ends an answer, None outside of conversations.
     """
 
     dictionary: Crosscoder
@@ -34,6 +35,7 @@ class Opened:
     skip_first: int
     device: str
     cached: bool
+    turn_end: int | None = None
 
 
 class Writer:
@@ -100,6 +102,8 @@ class Writer:
         written, context = self.generated[row], self.opened.context
         if written and written[-1] == self.opened.tokenizer.eos_token_id:
             return "end of text"
+        if written and written[-1] == self.opened.turn_end:
+            return "end of turn"
         if len(written) >= self.sampling.max_tokens:
             return "max_tokens"
         return "context" if context is not None and self.lane.n_tokens >= context else None
