@@ -8,14 +8,10 @@ import numpy as np
 from benchmarks.truth_baselines import Contender
 from benchmarks.truth_setting import Setting
 from ontogeny.latents.predictions import Predictions
-from ontogeny.latents.trajectories import CLASSES, LifeThresholds, Lives, compute_lives
+from ontogeny.latents.trajectories import CLASSES, Lives, compute_lives
 from ontogeny.tokens.rules.plan import Fate
 
 FATES = (Fate.PERSISTS, Fate.EMERGES, Fate.VANISHES, Fate.REPURPOSED)
-SURE = 2.0
-"""Standard errors by which a snapshot must predict better than the bigram: the default of `analyses.evolution.sure`."""
-LEAST_GAIN = LifeThresholds(least_strength=0.05)
-"""A unit where all that is predicted is what the bigram predicts, to 5 points, tells of no rule beyond it."""
 KEPT = 0.5
 """A unit is re-purposed if less than this share of what was predicted where it fires is predicted at the end."""
 
@@ -39,8 +35,12 @@ class Courses:
 
 
 def by_prediction(setting: Setting, predictions: Predictions) -> Courses:
-    """Lives read off what the snapshots predict where a unit fires; re-purposed: little of that is kept."""
-    lives = compute_lives(predictions.certain(SURE), setting.time, LEAST_GAIN)
+    """Lives read off what the snapshots predict where a unit fires, as the recipe's `[analyses.evolution]` has it.
+
+    Re-purposed: little of that is kept.
+    """
+    asked = setting.evolution
+    lives = compute_lives(predictions.certain(asked.sure), setting.time, asked.thresholds)
     kept = np.where(lives.live, np.nan_to_num(predictions.kept, nan=1.0), 1.0).min(axis=1)
     return _read_courses(lives, kept < KEPT)
 

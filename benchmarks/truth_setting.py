@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ontogeny.analyses.evolution.config import EvolutionConfig
 from ontogeny.analyses.rules.judgement import rivals
 from ontogeny.analyses.rules.targets import RuleTargets, build_targets, predicted_cells
 from ontogeny.latents.times import compute_time_axis
@@ -59,6 +60,13 @@ class Setting:
     def time(self) -> np.ndarray:
         """Octaves of training at the series' snapshots."""
         return compute_time_axis(self.series.steps, [None] * len(self.series)).log
+
+    @property
+    def evolution(self) -> EvolutionConfig:
+        """How the recipe has lives read off predictions."""
+        asked = self.recipe.chosen_analyses["evolution"]
+        assert isinstance(asked, EvolutionConfig) and asked.strength == "prediction", "the recipe asks for other lives"
+        return asked
 
     def fates(self) -> list[str]:
         """What became of each rule: its plan, as far as the models followed it.

@@ -6,11 +6,14 @@ from typing import Any
 import numpy as np
 import torch
 from benchmarks.truth_baselines import Contender, components, snapshot_saes
-from benchmarks.truth_courses import by_own_strength
+from benchmarks.truth_courses import by_own_strength, by_prediction
 from benchmarks.truth_table import GOALS, format_answers, make_lines
 
+from ontogeny.analyses.evolution.config import EvolutionConfig
 from ontogeny.analyses.rules.matching import Units, match_units
 from ontogeny.dictionaries.config import CrosscoderConfig
+from ontogeny.latents.predictions import Predictions
+from ontogeny.recipe import load_recipe, recipe_folder
 from ontogeny.training.config import TrainingConfig
 
 
@@ -50,6 +53,19 @@ def test_a_life_says_a_fate() -> None:
     courses = by_own_strength(setting, Contender(nobody, nobody, strength, tuple(range(6)), turns))
     assert courses.inside.tolist() == [False, True, True, True, True]
     assert courses.fate == ["persists", "emerges", "vanishes", "re-purposed", "persists"]
+
+
+def test_a_rule_of_two_stages_is_dated_by_its_second_with_the_share_that_the_recipe_asks_for() -> None:
+    recipe = load_recipe(recipe_folder() / "rules-truth.toml", (), env={})
+    asked = recipe.chosen_analyses["evolution"]
+    assert isinstance(asked, EvolutionConfig) and asked.strength == "prediction"
+    gain = np.array([[0.0, 0.5, 0.52, 0.54, 0.96, 1.0], [0.0, 0.01, 0.02, 0.02, 0.03, 0.04]])
+    predictions = Predictions(gain, np.zeros_like(gain), np.ones_like(gain))
+    setting: Any = SimpleNamespace(time=np.array([0.0, 3, 6, 8, 9, 9.5]), evolution=asked)
+    courses = by_prediction(setting, predictions)
+    assert 8 < courses.half_rise[0] < 9 and np.isnan(courses.half_rise[1])
+    setting.evolution = EvolutionConfig(strength="prediction")
+    assert by_prediction(setting, predictions).half_rise[0] == 3
 
 
 def test_the_lines_hold_the_crosscoder_to_the_goals_and_missing_numbers_have_a_reason() -> None:
