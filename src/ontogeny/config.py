@@ -154,6 +154,8 @@ def config_error(error: ValidationError, config: type[BaseModel], where: str) ->
     if first["type"] == "missing":
         return ConfigError(f"{where}: {key!r} is missing; add it.")
     message = first["msg"].removeprefix("Value error, ").rstrip(".")
+    if first["type"] == "json_invalid":
+        return ConfigError(f"{where} is not valid JSON: {first['ctx']['error']}.")
     shown = repr(first["input"])
     if len(shown) > 80:
         shown = shown[:77] + "..."

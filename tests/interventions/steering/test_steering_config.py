@@ -60,7 +60,8 @@ def test_every_intervention_has_words() -> None:
         ('{"version": 1, "interventions": [{"kind": "add", "latents": [-1], "strength": 1}]}', "-1"),
         ('{"version": 1, "interventions": [{"kind": "scale", "factor": NaN}]}', "factor"),
         ('{"version": 1, "intervention": []}', "interventions"),
-        ("[", "JSON"),
+        ("[", "is not valid JSON: EOF"),
+        ("", "is not valid JSON: EOF"),
     ],
 )
 def test_a_wrong_file_is_one_sentence(tmp_path: Path, text: str, hint: str) -> None:
