@@ -10,7 +10,6 @@ from ontogeny.latents import directions
 from ontogeny.latents.directions import (
     compute_cosines,
     compute_dimensionality,
-    compute_rotation,
     compute_turning_points,
     iter_blocks,
     least_turning_p,
@@ -35,9 +34,10 @@ def test_cosines_have_no_scale_and_no_made_up_values() -> None:
     assert np.isfinite(cosines[[0, 2]]).all()
 
 
-def test_rotation_is_the_angle_between_neighbours() -> None:
-    rotation = compute_rotation(compute_cosines(at_angles(0, 10, 10, 100)))
-    np.testing.assert_allclose(rotation, [[10, 0, 90]], atol=1e-5)
+def test_cosines_are_those_of_the_angles_between_sources() -> None:
+    angles = np.array([0, 10, 10, 100])
+    between = np.cos(np.radians(angles[:, None] - angles))
+    np.testing.assert_allclose(compute_cosines(at_angles(*angles.tolist())), [between], atol=1e-12)
 
 
 def test_a_planted_turn_is_found() -> None:

@@ -46,10 +46,6 @@ class Prompts:
         fields = (self.tokens, self.occupied, self.last, self.right, self.wrong)
         return Prompts(*(field.to(device) for field in fields))
 
-    def with_tokens(self, tokens: Int[np.ndarray, "prompt position"]) -> "Prompts":
-        """Other ids in the same cells: a snapshot may read another token for one that it does not know."""
-        return Prompts(torch.from_numpy(tokens).long(), self.occupied, self.last, self.right, self.wrong)
-
 
 def clean_prompts(pairs: PairTokens) -> Prompts:
     """The clean prefixes of pairs."""

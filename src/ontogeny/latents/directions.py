@@ -51,12 +51,6 @@ def compute_cosines(W_dec: Float[Tensor, "latent source d_model"]) -> Float[np.n
     return cosines
 
 
-def compute_rotation(cosines: Float[np.ndarray, "latent source source"]) -> Float[np.ndarray, "latent interval"]:
-    """Degrees between neighbouring sources: arccos of the first off-diagonal."""
-    neighbours = np.diagonal(cosines, offset=1, axis1=1, axis2=2)
-    return np.degrees(np.arccos(neighbours))
-
-
 def compute_turning_points(
     cosines: Float[np.ndarray, "latent source source"],
     weight: Float[np.ndarray, "latent source"],

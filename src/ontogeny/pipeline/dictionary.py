@@ -16,7 +16,7 @@ from ontogeny.workspace import Artifact
 def train_on(run: Run, harvested: Harvest) -> Artifact:
     """Learn the recipe's dictionary over the harvested sources, or find it."""
     training, structure = run.section("training"), run.section("dictionary")
-    reads, writes = _sources(run, harvested, run.recipe.reads), _sources(run, harvested, run.recipe.writes)
+    reads, writes = _source_names(harvested, run.recipe.reads), _source_names(harvested, run.recipe.writes)
     config = {
         "dictionary": config_identity(structure),
         "training": config_identity(training),
@@ -48,7 +48,7 @@ def train_on(run: Run, harvested: Harvest) -> Artifact:
     return dictionary
 
 
-def _sources(run: Run, harvested: Harvest, hook_points: tuple[str, ...] | None) -> list[str] | None:
+def _source_names(harvested: Harvest, hook_points: tuple[str, ...] | None) -> list[str] | None:
     """Names of the sources at some of the hook points; None for all."""
     if hook_points is None:
         return None

@@ -62,7 +62,7 @@ def group_rows(data: pa.Table, name: str | None, order: Sequence[str]) -> list[t
     return [(label, rows[label]) for label in order_names(labels, order)] if labels else []
 
 
-def is_progression(data: pa.Table, name: str | None, labels: Sequence[str], order: Sequence[str]) -> bool:
+def is_progression(name: str | None, labels: Sequence[str], order: Sequence[str]) -> bool:
     """Whether groups are moments of training (sources in order, steps), and so want sequential colours."""
     if name is None or len(labels) < 2:
         return False

@@ -86,7 +86,7 @@ def _curve_picture(view: View, reader: ResultReader, data: pa.Table, order: Sequ
         make_axis(reader, view, view.x, view.log_x, ticks),
         y_axis,
         tuple(curves),
-        ordered=len(view.y) == 1 and is_progression(data, view.group, labels, order),
+        ordered=len(view.y) == 1 and is_progression(view.group, labels, order),
         notes=tuple(notes.lines),
     )
 
@@ -155,7 +155,7 @@ def _histogram_picture(view: View, reader: ResultReader, data: pa.Table, order: 
         x_axis if ticks or x_axis.kind != "time" else Axis(x_axis.label),
         y,
         tuple(curves),
-        ordered=is_progression(data, view.group, labels, order),
+        ordered=is_progression(view.group, labels, order),
         notes=tuple(notes.lines),
     )
 

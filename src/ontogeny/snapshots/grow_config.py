@@ -97,18 +97,3 @@ class FamilyConfig(Config):
     def tokens_per_step(self) -> int:
         """Tokens that one step reads."""
         return self.batch_size * self.context_length
-
-
-FAST_FAMILY = FamilyConfig(
-    vocab_size=1024,
-    n_layers=3,
-    d_model=64,
-    steps=160,
-    batch_size=8,
-    linear_every=32,
-    max_tokens=600_000,
-    tokenizer_characters=1_000_000,
-    warmup=20,
-    lr=4e-3,
-)
-"""A family for tests and `demo --fast`: seconds, not minutes."""

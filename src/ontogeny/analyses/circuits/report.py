@@ -114,7 +114,7 @@ class _Report:
             self._add_curves(place, traced, curves)
             self.assembly.append(counted | self._assemble(judged, at, traced, curves, over_clusters))
         self._add_edges(name, given, judged)
-        self._tell(name, judged)
+        self._tell(name)
 
     def _add_quality(self, place: Mapping[str, Any], traced: Traced) -> None:
         change = float(traced.change.sum())
@@ -209,7 +209,7 @@ class _Report:
                     }
                 )
 
-    def _tell(self, name: str, judged: JudgedEdges) -> None:
+    def _tell(self, name: str) -> None:
         rows = [row for row in self.assembly if row["behaviour"] == name]
         self.circuits[name] = {row["snapshot"]: row["n_circuit"] for row in rows}
         end = rows[-1]

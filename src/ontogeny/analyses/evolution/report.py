@@ -30,7 +30,7 @@ def make_result(inputs: AnalysisInputs, config: EvolutionConfig) -> Result:
         spread = compute_spread(evolution, matches, plan, config) if matches else None
         series.append(Followed(evolution, spread))
     tables = (
-        latent_table(series, config),
+        latent_table(series),
         trajectory_table(series),
         direction_table(series, dictionary, config),
         *population_tables(series, config),

@@ -26,14 +26,14 @@ class Followed:
     spread: SeedSpread | None
 
 
-def latent_table(series: Sequence[Followed], config: EvolutionConfig) -> Table:
+def latent_table(series: Sequence[Followed]) -> Table:
     """A row a latent and series, sorted by latent."""
     schema = columns.schema_of(columns.LATENTS)
-    parts = [pa.table(_latent_columns(each, config), schema=schema) for each in series]
+    parts = [pa.table(_latent_columns(each), schema=schema) for each in series]
     return Table("latents", columns.LATENTS, pa.concat_tables(parts), sorted_by=("latent",))
 
 
-def _latent_columns(followed: Followed, config: EvolutionConfig) -> dict[str, Any]:
+def _latent_columns(followed: Followed) -> dict[str, Any]:
     evolution, spread = followed.evolution, followed.spread
     plan, lives = evolution.plan, evolution.lives
     n_latents = len(evolution.norms)

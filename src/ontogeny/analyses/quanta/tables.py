@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from jaxtyping import Float, Int
+from jaxtyping import Int
 
 from ontogeny.analyses.contract import AnalysisInputs
 from ontogeny.analyses.quanta.config import QuantaReportConfig
@@ -189,8 +189,3 @@ def label_table(sample: QuantaSample) -> pa.Table:
             "cluster": np.concatenate([sample.clusters.labels[place] for place in places]),
         }
     )
-
-
-def mean_losses(sample: QuantaSample) -> Float[np.ndarray, " snapshot"]:
-    """Of all clustered tokens."""
-    return np.asarray(sample.losses.mean(axis=0))

@@ -73,24 +73,6 @@ def _clustered_error(
     return np.sqrt(n_groups / (n_groups - 1) * (sums**2).sum(axis=1)) / values.shape[1]
 
 
-def compute_learned_steps(
-    progress: Float[np.ndarray, "snapshot rule"],
-    steps: Int[np.ndarray, "snapshot"],
-    threshold: float = 0.5,
-    stays: int = 3,
-) -> Float[np.ndarray, "rule"]:
-    """The step at which each rule was learned; NaN: not learned, and not to be claimed.
-
-    The first snapshot with progress ≥ threshold there and at the next `stays` snapshots (at as many as there are). A
-    rule whose progress is below the threshold at the last snapshot, or NaN, was not learned.
-    """
-    known = np.nan_to_num(progress, nan=0.0) >= threshold
-    rises = [_first_lasting(column, stays) for column in known.T]
-    return np.array(
-        [np.nan if place is None or not known[-1, rule] else steps[place] for rule, place in enumerate(rises)]
-    )
-
-
 def compute_known_spans(
     progress: Float[np.ndarray, "snapshot rule"],
     steps: Int[np.ndarray, "snapshot"],
