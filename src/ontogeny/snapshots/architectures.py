@@ -11,6 +11,9 @@ it and checks every equality. No code is needed: one block alone is run through 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import torch
+from jaxtyping import Float
+from torch import Tensor
 from transformers import PretrainedConfig
 
 from ontogeny.errors import SnapshotError
@@ -38,6 +41,11 @@ class Architecture:
     """Config key of c in logits = c·tanh(logits / c), where the model caps them."""
     refused: dict[str, str] = field(default_factory=dict)
     """Config flags under which the row does not hold, each with the reason."""
+
+    def cap_logits(self, logits: Float[Tensor, "*any id"], config: PretrainedConfig) -> Float[Tensor, "*any id"]:
+        """c·tanh(logits / c) where the config caps them, else the logits themselves."""
+        cap = None if self.logit_softcap is None else getattr(config, self.logit_softcap, None)
+        return logits if cap is None else cap * torch.tanh(logits / cap)
 
 
 def _llama_like(

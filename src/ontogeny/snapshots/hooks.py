@@ -214,8 +214,7 @@ class HookedModel:
         row = self._rows()
         normed = self.module.get_submodule(row.final_norm)(hidden.to(self.dtype))
         logits = self.module.get_submodule(row.unembedding)(normed)
-        cap = None if row.logit_softcap is None else getattr(self.module.config, row.logit_softcap, None)
-        return logits if cap is None else cap * torch.tanh(logits / cap)
+        return row.cap_logits(logits, self.module.config)  # type: ignore[arg-type]
 
     def _run(self, tokens: Tensor, attention_mask: Tensor | None) -> Tensor:
         inputs: dict[str, Any] = {}
