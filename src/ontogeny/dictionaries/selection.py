@@ -50,23 +50,34 @@ def _row_winners(scores: Float[Tensor, "token latent"], k: int) -> Int[Tensor, "
     if n_latents < 4 * groups:
         return _largest(scores, k)
     winners = _largest(_maxima(scores, groups), k)
-    layers = torch.arange(0, n_latents, groups, device=scores.device)
-    members = (layers[:, None] + winners[:, None, :]).flatten(1)
+    members = _members(scores, groups, winners)
+    chosen = _largest(members, k)
+    return chosen // k * groups + winners.gather(1, chosen % k)
+
+
+def _members(
+    scores: Float[Tensor, "token latent"], groups: int, winners: Int[Tensor, "token k"]
+) -> Float[Tensor, "token member"]:
+    """The scores of the winning classes, one member of each after the other; -inf where a class has one member less."""
+    n_tokens, n_latents = scores.shape
+    depth = n_latents // groups
+    whole = scores[:, : depth * groups].unflatten(1, (depth, groups))
+    members = whole.gather(2, winners[:, None, :].expand(-1, depth, -1)).flatten(1)
     if n_latents % groups == 0:
-        return members.gather(1, _largest(scores.gather(1, members), k))
-    beyond = members >= n_latents  # some classes have one member less
-    members = members.clamp_max(n_latents - 1)
-    return members.gather(1, _largest(scores.gather(1, members).masked_fill(beyond, -torch.inf), k))
+        return members
+    rest = scores.new_full((n_tokens, groups), -torch.inf)
+    rest[:, : n_latents % groups] = scores[:, depth * groups :]
+    return torch.cat([members, rest.gather(1, winners)], 1)
 
 
 def _largest(scores: Float[Tensor, "token column"], k: int) -> Int[Tensor, "token k"]:
     """Columns of the k largest of every row, in no order."""
     # Of 64 k columns and more torch keeps a heap of k, in one reading.
     if scores.shape[1] < 64 * k and _numpy_selects(scores):
-        cut = torch.from_numpy(np.partition(scores.numpy(), -k, axis=1)[:, -k])
-        chosen = torch.nonzero((scores >= cut[:, None]).view(-1)).view(-1)
-        if len(chosen) == len(scores) * k:  # else some row has several that equal its cut, or NaN
-            return (chosen % scores.shape[1]).view(-1, k)
+        values = scores.numpy()
+        chosen = np.flatnonzero(values >= np.partition(values, -k, axis=1)[:, -k, None])
+        if len(chosen) == len(values) * k:  # else some row has several that equal its cut, or NaN
+            return torch.from_numpy(chosen % values.shape[1]).view(-1, k)
     return scores.topk(k, dim=1, sorted=False).indices
 
 
