@@ -45,6 +45,9 @@ def test_help_needs_no_torch() -> None:
         (["run", "demo", "--devic", "cpu"], "device"),
         (["run", "demo", "--device", "quantum"], "quantum"),
         (["runn", "demo"], "runn"),
+        (["run", "demo", "--workspce", "x"], "--workspace"),
+        (["run", "demo", "--swep", "x"], "--sweep"),
+        (["run", "demo", "--threads", "10000000"], "4096"),
         (["show", "nothing"], "nothing"),
         (["compare"], "list"),
         (["list", "--kind", "dictionary"], "dictionaries"),
@@ -59,6 +62,15 @@ def test_user_errors_are_one_line_and_exit_two(
     assert code == 2
     assert hint in err
     assert len(err.strip().splitlines()) == 1
+
+
+def test_a_recipe_without_stages_is_refused(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ONTOGENY_WORKSPACE", str(tmp_path / "workspace"))
+    (tmp_path / "r.toml").write_bytes(b'\xef\xbb\xbfname = "r"\n[series]\nfolders = "step*"\n')  # an editor's mark
+    code, _, err = run(capsys, "run", str(tmp_path / "r.toml"))
+    assert code == 2 and "[activations]" in err
 
 
 def test_resolved_says_where_values_come_from(capsys: pytest.CaptureFixture[str]) -> None:

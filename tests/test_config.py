@@ -41,6 +41,7 @@ def test_an_added_field_enters_identity_when_it_is_not_at_its_default() -> None:
         ({"inner": {"rat": 1}}, "recipe: unknown key 'inner.rat'; did you mean 'rate'?"),
         ({"inner": {"rate": -1}}, "recipe: inner.rate = -1: Input should be greater than 0."),
         ({"items": [{"treads": 1}]}, "recipe: unknown key 'items.0.treads'; did you mean 'threads'?"),
+        ({"inner": 3}, "recipe: inner = 3: Input should be a table of keys."),
         ({"devise": "x"}, "recipe: unknown key 'devise'; did you mean 'device'?"),
     ],
 )

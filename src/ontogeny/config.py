@@ -154,12 +154,15 @@ def config_error(error: ValidationError, config: type[BaseModel], where: str) ->
     if first["type"] == "missing":
         return ConfigError(f"{where}: {key!r} is missing; add it.")
     message = first["msg"].removeprefix("Value error, ").rstrip(".")
+    if first["type"] in ("model_type", "dict_type"):
+        message = "Input should be a table of keys"
     if first["type"] == "json_invalid":
         return ConfigError(f"{where} is not valid JSON: {first['ctx']['error']}.")
     shown = repr(first["input"])
     if len(shown) > 80:
         shown = shown[:77] + "..."
-    return ConfigError(f"{where}: {f'{key} = ' if key else ''}{shown}: {message}.")
+    end = "" if message.endswith("?") else "."
+    return ConfigError(f"{where}: {f'{key} = ' if key else ''}{shown}: {message}{end}")
 
 
 def _keys_beside(config: type[BaseModel], path: list[str]) -> set[str]:

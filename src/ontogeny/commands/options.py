@@ -1,8 +1,9 @@
 """What every command takes: where artifacts lie, which family, which grid; and what it opens with them."""
 
+import dataclasses
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -49,6 +50,7 @@ def load_recipes(reference: str, overrides: Sequence[str], options: Options) -> 
     from ontogeny.recipe import load_recipe, parse_overrides, parse_sweep
 
     given = parse_overrides(overrides)
+    _refuse_misspelt_options(key for key, _ in given)
     family = _open_family(options) if options.family is not None else None
     recipes = {
         " ".join(f"{key.rpartition('.')[2]}={value}" for key, value in combination): load_recipe(
@@ -59,6 +61,18 @@ def load_recipes(reference: str, overrides: Sequence[str], options: Options) -> 
     for note in next(iter(recipes.values())).notes:
         print(f"adapted {note}", file=sys.stderr)
     return recipes
+
+
+def _refuse_misspelt_options(keys: Iterable[str]) -> None:
+    """ConfigError for a word that is no key of a recipe and more like an option of the command than like any key."""
+    from ontogeny.config import nearest
+    from ontogeny.recipe import Recipe
+
+    names = [*Recipe.model_fields, *(field.name for field in dataclasses.fields(Options))]
+    for key in keys:
+        alike = nearest(key, names, 1)
+        if key not in names and alike and alike[0] not in Recipe.model_fields:
+            raise ConfigError(f"unknown option --{key}: did you mean --{alike[0]}?")
 
 
 def _open_family(options: Options) -> "Family":

@@ -8,6 +8,7 @@ that was cut off goes on where it stopped.
 from collections.abc import Callable
 from typing import Any
 
+from ontogeny.errors import ConfigError
 from ontogeny.pipeline.analyses import check_analyses, make_analyses
 from ontogeny.pipeline.dictionary import evaluate_on
 from ontogeny.pipeline.harvest import harvest
@@ -55,7 +56,11 @@ STAGES: dict[str, Callable[[Run], Any]] = {
 
 
 def run_stages(run: Run) -> list[Artifact]:
-    """Everything that the recipe names, in order; the artifacts of the last stages."""
+    """Everything that the recipe names, in order; the artifacts of the last stages. ConfigError where it names none."""
+    if not run.recipe.stages:
+        raise ConfigError(
+            f"recipe {run.recipe.name!r} names nothing to make; add a table of a stage, [activations] to begin with."
+        )
     check_analyses(run)
     made: list[Artifact] = []
     for stage in run.recipe.stages:

@@ -29,7 +29,7 @@ class Layers:
     def lay_file(self, path: Path) -> None:
         """Lay a TOML file; ConfigError where it is missing or no TOML."""
         try:
-            text = path.read_text(encoding="utf-8")
+            text = path.read_text(encoding="utf-8-sig")  # some editors begin a file with a byte order mark
             tree = tomllib.loads(text)
         except OSError as error:
             raise ConfigError(f"{path}: {error.strerror}; give a recipe's file or name.") from error
@@ -111,7 +111,7 @@ class Layers:
 
     def _index(self, place: list[Any], part: str, key: str) -> int:
         if not part.isdigit() or int(part) >= len(place):
-            raise ConfigError(f"{key!r}: the list has {len(place)} entries, numbered from 0; {part!r} is none of them.")
+            raise ConfigError(f"{key!r}: the list's items are numbered from 0 and it has {len(place)}, so no {part!r}.")
         return int(part)
 
 

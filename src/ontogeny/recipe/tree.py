@@ -69,7 +69,7 @@ class Recipe(Config):
     """Number format of the forward pass in every section that has `compute_dtype`: auto, float32 or bfloat16."""
     seed: int | None = None
     """Seed of every section that does not set its own; without it each section has its own default."""
-    threads: Annotated[int | None, Immaterial] = Field(None, ge=1)
+    threads: Annotated[int | None, Immaterial] = Field(None, ge=1, le=4096)
     """CPU threads of torch; without it torch's own choice."""
     model: Annotated[ModelConfig | None, Immaterial] = None
     """Published sizes of the models."""
