@@ -313,13 +313,13 @@ def make_results(n_latents: int = N_LATENTS, window: int = 24) -> dict[str, Resu
     return {each.kind: each for each in (*results, explanations(norms), stability(norms))}
 
 
-def fill_workspace(root: Path, results: Mapping[str, Result]) -> Artifact:
-    """A dictionary called `made-up` and these results of it in a workspace; the dictionary."""
+def fill_workspace(root: Path, results: Mapping[str, Result], sources: Sequence[str] = SOURCES) -> Artifact:
+    """A dictionary of these sources called `made-up` and these results of it in a workspace; the dictionary."""
     workspace = Workspace(root)
     draft = workspace.begin(
         "dictionaries", {"dictionary": {"n_latents": N_LATENTS}, "training": {"steps": 5}}, name="made-up"
     )
-    dictionary = draft.finish(sources=list(SOURCES), seed=0, summary={"fve": 0.9}, recipe={"name": "made-up"})
+    dictionary = draft.finish(sources=list(sources), seed=0, summary={"fve": 0.9}, recipe={"name": "made-up"})
     for kind, result in results.items():
         answer = workspace.begin("results", {"analysis": kind}, {"dictionary": dictionary.id}, name="made-up")
         save_result(result, answer.path)

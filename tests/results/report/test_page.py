@@ -12,8 +12,9 @@ from ontogeny.results.annotations import Note
 from ontogeny.results.gathering import gather_results
 from ontogeny.results.report import save_report
 from ontogeny.results.style import escape_controls
+from ontogeny.results.tables import Result
 from ontogeny.workspace import Workspace
-from results.synthetic import ALERT, CLASSES, HOSTILE, N_LATENTS, SOURCES, fill_workspace, make_results
+from results.synthetic import ALERT, CLASSES, HOSTILE, N_LATENTS, SOURCES, fill_workspace, make_results, table
 
 needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="no chromium here; scripts/install installs it on Debian")
 
@@ -60,6 +61,40 @@ def test_the_card_of_a_latent(browser: Browser) -> None:
     assert browser.ask("document.querySelectorAll('.card .picture svg').length") == 4
     browser.press("k")
     assert browser.ask("document.querySelector('.explanation').textContent").startswith("fires on <script>")
+
+
+@needs_browser
+def test_each_hook_point_has_a_curve_of_its_own(tmp_path: Path) -> None:
+    sources = [f"step{step}:resid_post.{layer}" for step in (0, 8, 64) for layer in (1, 2)]
+    rows = [
+        {"latent": 0, "source": source, "step": int(source[4:].partition(":")[0]), "norm": 1.0 + place}
+        for place, source in enumerate(sources)
+    ]
+    scaling = [
+        {"latent": 0, "source": source, "probe": sources[1], "nu_error": 0.5, "nu_error_se": 0.1,
+         "nu_reconstruction": None, "nu_reconstruction_se": None, "nu_own": 0.7, "nu_own_se": 0.1}
+        for source in sources
+    ]  # fmt: skip
+    population = [{"source": row["source"], "step": row["step"], "live": 1} for row in rows]
+    lives = Result("evolution", (table("trajectories", rows, ["latent"]), table("population", population)), (), {})
+    probed = Result("latent_scaling", (table("scaling", scaling, ["latent"]),), (), {"missing": []})
+    fill_workspace(tmp_path / "workspace", {"evolution": lives, "latent_scaling": probed}, sources)
+    path = tmp_path / "report.html"
+    save_report(gather_results(Workspace(tmp_path / "workspace"), "made-up"), path)
+    with Browser() as opened:
+        opened.open(path.as_uri())
+        opened.press("2")
+        legends = "[...document.querySelectorAll('.side .legend')].map(each => each.innerText.split('\\n').join('|'))"
+        assert opened.ask(legends) == ["resid post.1|resid post.2", "ν, its direction|ν, its decoder there"]
+        points = (
+            "[...document.querySelectorAll('.side .picture svg')].map(each => each.querySelectorAll('circle').length)"
+        )
+        assert opened.ask(points) == [6 + 1, 2 * 3 + 1], (
+            "every source, and those at the probe's hook point; and the mark"
+        )
+        assert opened.errors == []
+        opened.press("1")
+        assert "missing" not in opened.ask("document.body.innerText"), "an empty list says nothing"
 
 
 @needs_browser

@@ -76,8 +76,10 @@ function scalingOf(card) {
   const curves = Object.entries(NUS)
     .filter(([name]) => card.scaling[name].some((value) => value !== null))
     .map(([name, label]) => ({ label, y: card.scaling[name], low: ends(name, -1), high: ends(name, 1) }));
-  const picture = lineOverTime("Latent scaling: is it really there?", "ν", curves);
-  const probe = card.scaling.probe[0];
+  const probe = card.scaling.probe[0],
+    place = Math.max(report.sources.indexOf(probe), 0);
+  // Of several hook points the probe's alone: three curves for each would be too many to read.
+  const picture = lineOverTime("Latent scaling: is it really there?", "ν", curves, report.hook_points[place]);
   picture.colours = report.colours.categorical.slice(1);
   picture.notes = [
     `1: as much as in ${probe || "the probe's snapshot"}, 0: none of it, whatever the decoder norm says; bands are 95 % intervals`,
@@ -91,7 +93,8 @@ const NUS = {
   nu_reconstruction: "ν, written by all latents",
 };
 
-function lineOverTime(title, label, curves) {
+// A curve per hook point, or of one alone: another place in the model is no later moment of its training.
+function lineOverTime(title, label, curves, only = null) {
   const times = report.times;
   const x = times ? times.places : report.sources.map((_, index) => index);
   const axis = times
@@ -104,8 +107,19 @@ function lineOverTime(title, label, curves) {
     y: { label, kind: "linear", ticks: [] },
     colours: report.colours.categorical,
     notes: [],
-    curves: curves.map((curve) => ({ ...curve, x })),
+    curves: curves.flatMap((curve) => splitByHookPoint({ ...curve, x }, only)),
   };
+}
+
+function splitByHookPoint(curve, only) {
+  const points = [...new Set(report.hook_points)].filter((point) => only === null || point === only);
+  return points
+    .map((point) => {
+      const pick = (values) => values && values.filter((_, index) => report.hook_points[index] === point);
+      const label = points.length > 1 ? point : curve.label;
+      return { label, x: pick(curve.x), y: pick(curve.y), low: pick(curve.low), high: pick(curve.high) };
+    })
+    .filter((part) => part.y.some((value) => value !== null));
 }
 
 function logitsOf(card) {

@@ -32,6 +32,7 @@ from ontogeny.results.style import (
     pick_colours,
     round_number,
 )
+from ontogeny.types import SITES
 from ontogeny.workspace import Artifact, disk_errors
 
 ASSETS = Path(__file__).parent
@@ -137,6 +138,7 @@ def _contents(gathering: Gathering, readers: Mapping[str, ResultReader], chosen:
         "title": escape_controls(gathering.subject.title or gathering.subject.id),
         "facts": _facts(gathering),
         "sources": [escape_controls(source) for source in sources],
+        "hook_points": [_hook_point(source) for source in sources],
         "times": _times(readers, sources),
         "colours": {
             "categorical": CATEGORICAL,
@@ -183,7 +185,13 @@ def _facts(gathering: Gathering) -> list[list[str]]:
 def _shorten(names: Sequence[str]) -> str:
     if len(names) <= 8:
         return ", ".join(names)
-    return f"{', '.join(names[:3])} … {', '.join(names[-2:])} ({len(names)} snapshots)"
+    return f"{', '.join(names[:3])} … {', '.join(names[-2:])} ({len(names)} sources)"
+
+
+def _hook_point(source: str) -> str:
+    """The hook point at the end of a source's name; nothing where all sources have the same one."""
+    _, colon, name = source.rpartition(":")
+    return name if colon and name.partition(".")[0] in SITES else ""
 
 
 def _times(readers: Mapping[str, ResultReader], sources: Sequence[str]) -> dict[str, Any] | None:
@@ -226,7 +234,7 @@ def _flat(summary: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str |
             found += _flat(value, f"{prefix}{name}.")
         elif isinstance(value, list) and value and all(isinstance(each, str) for each in value):
             found.append((escape_controls(f"{prefix}{name}"), [escape_controls(each) for each in value]))
-        elif not (name.endswith("_se") and name[:-3] in summary):
+        elif value != [] and not (name.endswith("_se") and name[:-3] in summary):
             found.append((escape_controls(f"{prefix}{name}"), format_value(value, summary.get(f"{name}_se"))))
     return found
 
