@@ -108,16 +108,15 @@ def score(setting: Setting, text: HeldOutText, contenders: Sequence[Contender]) 
     }
     measures |= {f"{key}, by own strength": value for key, value in
                  score_courses(setting, matches, judged, found, own).items()}  # fmt: skip
-    return Scored(measures, describe_rules(setting, judged, courses))
+    return Scored(measures, describe_rules(setting, judged, courses, date_rules(matches, courses)))
 
 
 def score_courses(
     setting: Setting, matches: Matches, judged: Judgement, found: np.ndarray, courses: Courses
 ) -> dict[str, float]:
     """Times and fates of the found rules as courses tell them."""
-    said = np.where(found, 2 ** courses.half_rise[judged.unit] - 1, np.nan)
-    times = score_times(said, setting.learned)
-    together = score_times(date_by_all(matches, courses.half_rise, found), setting.learned)
+    times = score_times(np.where(found, date_rules(matches, courses), np.nan), setting.learned)
+    alone = score_times(np.where(found, 2 ** courses.half_rise[judged.unit] - 1, np.nan), setting.learned)
     chosen, truth = np.flatnonzero(found), setting.fates()
     f1 = score_classes([courses.fate[judged.unit[rule]] for rule in chosen], [truth[rule] for rule in chosen])
     return {
@@ -126,14 +125,14 @@ def score_courses(
         "error in octaves": times.error,
         "lag in octaves": times.lag,
         "rules dated": times.n,
-        "spearman, by all its units": together.spearman,
-        "error in octaves, by all its units": together.error,
+        "spearman, by its one unit": alone.spearman,
+        "error in octaves, by its one unit": alone.error,
         **{f"F1 {fate}": f1.get(str(fate), float("nan")) for fate in FATES},
     }
 
 
-def describe_rules(setting: Setting, judged: Judgement, courses: Courses) -> list[dict[str, Any]]:
-    """What is said of every rule."""
+def describe_rules(setting: Setting, judged: Judgement, courses: Courses, dates: np.ndarray) -> list[dict[str, Any]]:
+    """What is said of every rule; `dates` [rule]: the steps at which its units rise together."""
     plan, truth, learned = setting.stages[0].plan, setting.fates(), setting.learned
     return [
         {
@@ -143,23 +142,18 @@ def describe_rules(setting: Setting, judged: Judgement, courses: Courses) -> lis
             "mcc": float(judged.mcc[rule]),
             "one token": float(setting.rival[rule]),
             "learned": float(learned[rule]),
-            "found": float(2 ** courses.half_rise[judged.unit[rule]] - 1),
+            "found": float(dates[rule]),
+            "by one unit": float(2 ** courses.half_rise[judged.unit[rule]] - 1),
             "claimed": bool(judged.claimed[rule]),
         }
         for rule in range(len(plan))
     ]
 
 
-def date_by_all(matches: Matches, rise: np.ndarray, found: np.ndarray) -> np.ndarray:
-    """The step [rule] of the median half-rise of all units that say a found rule with MCC >= 0.5 (where chosen).
-
-    One unit's date is rough: the median of several is less so, and needs no more than the matches that there are.
-    """
-    steps = np.full(len(found), np.nan)
-    for rule in np.flatnonzero(found):
-        rises = rise[(matches.chosen[rule] >= FAIR_MATCH) & ~np.isnan(rise)]
-        steps[rule] = 2 ** np.median(rises) - 1 if len(rises) else np.nan
-    return steps
+def date_rules(matches: Matches, courses: Courses) -> np.ndarray:
+    """The step [rule] at which the units that say a rule with MCC >= 0.5 (where chosen) rise together."""
+    chosen = np.nan_to_num(matches.chosen, nan=-1.0)
+    return np.array([2 ** courses.date_together(np.flatnonzero(row >= FAIR_MATCH)) - 1 for row in chosen])
 
 
 def _mean(values: np.ndarray) -> float:

@@ -8,7 +8,7 @@ import numpy as np
 from benchmarks.truth_baselines import Contender
 from benchmarks.truth_setting import Setting
 from ontogeny.latents.predictions import Predictions
-from ontogeny.latents.trajectories import CLASSES, Lives, compute_lives
+from ontogeny.latents.trajectories import CLASSES, DEFAULT_THRESHOLDS, LifeThresholds, Lives, compute_lives
 from ontogeny.tokens.rules.plan import Fate
 
 FATES = (Fate.PERSISTS, Fate.EMERGES, Fate.VANISHES, Fate.REPURPOSED)
@@ -18,11 +18,17 @@ KEPT = 0.5
 
 @dataclass(frozen=True)
 class Courses:
-    """Of every unit: when it half-rises (octaves, NaN: never), whether its onset lies inside the series, its fate."""
+    """Of every unit: when it rises (octaves, NaN: never), whether its onset lies inside the series, its fate.
+
+    All of it is read off `strength` [unit snapshot] along `time`, by `thresholds`.
+    """
 
     half_rise: np.ndarray
     inside: np.ndarray
     fate: list[str]
+    strength: np.ndarray
+    time: np.ndarray
+    thresholds: LifeThresholds
 
     @classmethod
     def join(cls, parts: "Sequence[Courses]") -> "Courses":
@@ -31,7 +37,20 @@ class Courses:
             np.concatenate([part.half_rise for part in parts]),
             np.concatenate([part.inside for part in parts]),
             [fate for part in parts for fate in part.fate],
+            np.concatenate([part.strength for part in parts]),
+            parts[0].time,
+            parts[0].thresholds,
         )
+
+    def date_together(self, units: np.ndarray) -> float:
+        """When the mean strength of several units rises, octaves; NaN: never, or no unit.
+
+        One unit may fire where little can be predicted of its rule; in the mean those say most that tell most.
+        """
+        if not len(units):
+            return float("nan")
+        mean = self.strength[units].mean(axis=0, keepdims=True)
+        return float(compute_lives(mean, self.time, self.thresholds).half_rise[0])
 
 
 def by_prediction(setting: Setting, predictions: Predictions) -> Courses:
@@ -42,18 +61,20 @@ def by_prediction(setting: Setting, predictions: Predictions) -> Courses:
     asked = setting.evolution
     lives = compute_lives(predictions.certain(asked.sure), setting.time, asked.thresholds)
     kept = np.where(lives.live, np.nan_to_num(predictions.kept, nan=1.0), 1.0).min(axis=1)
-    return _read_courses(lives, kept < KEPT)
+    return _read_courses(lives, kept < KEPT, setting.time, asked.thresholds)
 
 
 def by_own_strength(setting: Setting, contender: Contender) -> Courses:
     """Lives read off the contender's own strengths; re-purposed: its direction turns after its onset."""
-    lives = compute_lives(contender.strength, setting.time[list(contender.places)])
+    time = setting.time[list(contender.places)]
+    lives = compute_lives(contender.strength, time)
     turns = np.full(len(lives.onset), -1) if contender.turns is None else contender.turns
-    return _read_courses(lives, turns > np.maximum(lives.onset, 0))
+    return _read_courses(lives, turns > np.maximum(lives.onset, 0), time, DEFAULT_THRESHOLDS)
 
 
-def _read_courses(lives: Lives, changed: np.ndarray) -> Courses:
+def _read_courses(lives: Lives, changed: np.ndarray, time: np.ndarray, thresholds: LifeThresholds) -> Courses:
     """Late-specific -> emerges; gone before the end -> vanishes; changed -> re-purposed; else persists, if it lives."""
     held = [lives.onset < 0, lives.kind == CLASSES.index("late-specific"), lives.vanish >= 0, changed]
     fates = np.select(held, ["no life", FATES[1], FATES[2], FATES[3]], FATES[0])
-    return Courses(lives.half_rise, lives.onset > 0, [str(fate) for fate in fates])
+    named = [str(fate) for fate in fates]
+    return Courses(lives.half_rise, lives.onset > 0, named, lives.strength, time, thresholds)

@@ -64,6 +64,9 @@ def test_a_rule_of_two_stages_is_dated_by_its_second_with_the_share_that_the_rec
     setting: Any = SimpleNamespace(time=np.array([0.0, 3, 6, 8, 9, 9.5]), evolution=asked)
     courses = by_prediction(setting, predictions)
     assert 8 < courses.half_rise[0] < 9 and np.isnan(courses.half_rise[1])
+    assert courses.date_together(np.array([0])) == courses.half_rise[0]
+    assert 8 < courses.date_together(np.array([0, 1])) < 9, "the one that tells most says when"
+    assert np.isnan(courses.date_together(np.array([], dtype=int)))
     setting.evolution = EvolutionConfig(strength="prediction")
     assert by_prediction(setting, predictions).half_rise[0] == 3
 
