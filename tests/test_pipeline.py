@@ -1,12 +1,14 @@
 """The story end to end on a family of seconds: every stage once, skipped when done, redone where damaged."""
 
+import json
 from pathlib import Path
 
 import pytest
 import torch
 
-from ontogeny.errors import HookPointError
+from ontogeny.errors import CorpusError, HookPointError
 from ontogeny.pipeline import Run, analyze, evaluate, harvest, open_run, run_stages, train
+from ontogeny.pipeline.analyses import check_tokens
 from ontogeny.recipe import load_recipe
 from ontogeny.results import load_result
 from ontogeny.workspace import Workspace
@@ -60,6 +62,22 @@ def test_finished_stages_are_skipped(done: Path) -> None:
     before = {artifact.id: artifact.manifest["created"] for artifact in Workspace(done).artifacts()}
     run_stages(open_tiny(done))
     assert {artifact.id: artifact.manifest["created"] for artifact in Workspace(done).artifacts()} == before
+
+
+def test_pairs_are_held_against_the_tokenizer_before_anything_is_harvested(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    split = {"analyses.behaviours.behaviours": '[{"kind": "agreement", "name": "verbs"}]'}
+    with pytest.raises(CorpusError, match=r"behaviour 'verbs': no pair is left of 256: .* is ' "):
+        run_stages(open_tiny(tmp_path, **split))
+    assert {artifact.kind for artifact in Workspace(tmp_path).artifacts()} == {"families"}
+    rows = [{"clean_prefix": f"x = {number}", "right": ")", "wrong": "("} for number in range(3)]
+    (tmp_path / "few.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    few = {"analyses.behaviours.behaviours": f'[{{"kind": "jsonl", "path": "{tmp_path}/few.jsonl"}}]'}
+    check_tokens(open_tiny(tmp_path, **few))
+    err = capsys.readouterr().err
+    assert "warning: behaviours: behaviour 'few' keeps 3 pairs in 3 independent groups" in err
+    assert len(err.strip().splitlines()) == 1 + err.count("grow")
 
 
 def test_another_dictionary_harvests_nothing_anew(done: Path) -> None:

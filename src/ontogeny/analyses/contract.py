@@ -83,7 +83,9 @@ class Analysis:
     `run(inputs, config)` is deterministic in both; `config` is an instance of `Config`, a torch-free pydantic class.
     `ride(inputs, config)` makes the accumulator that goes along on the one pass over all codes; `run` then finds what
     it computed in `inputs.accumulated`. `refers(config)` lists names or ids of other dictionaries to open,
-    `reads(config)` the user's files that it reads: their contents are part of the result's id.
+    `reads(config)` the user's files that it reads: their contents are part of the result's id. `check(config,
+    tokenizer)` raises what the tokenizer alone shows to be wrong and gives what it shows to be weak, a sentence each,
+    before anything is harvested.
     """
 
     name: str
@@ -93,4 +95,5 @@ class Analysis:
     ride: Callable[[AnalysisInputs, Any], Accumulator] | None = None
     refers: Callable[[Any], Sequence[str]] | None = None
     reads: Callable[[Any], Sequence[Path]] | None = None
+    check: Callable[[Any, Any], Sequence[str]] | None = None
     wants: frozenset[Need] = frozenset()

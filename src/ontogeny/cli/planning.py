@@ -1,17 +1,22 @@
 """Commands before spending anything: the cost of a recipe, whether its snapshots are sound, which there are."""
 
-from ontogeny.commands.options import OPTIONS, Options, Overrides, load_recipes, open_console, open_runs
+from ontogeny.commands.options import OPTIONS, Options, Overrides, open_console, open_runs
 
 
 def plan(recipe: str, *overrides: Overrides, options: Options = OPTIONS) -> None:
-    """Say what a recipe will download, store, hold in memory and take in hours, before anything starts."""
+    """Say what a recipe will download, store, hold in memory and take in hours, before anything starts.
+
+    Where the snapshots are on this machine, analyses are held against their tokenizer too.
+    """
     from ontogeny.commands.plan import measure_matmul_rate, print_plan
     from ontogeny.commands.plan import plan as plan_recipe
-    from ontogeny.pipeline.device import choose_device
+    from ontogeny.pipeline.analyses import check_tokens, has_tokenizer_here
 
-    for each in load_recipes(recipe, overrides, options).values():
-        rate = measure_matmul_rate(choose_device(each.device))
-        print_plan(plan_recipe(each, rate), rate, open_console())
+    for each in open_runs(recipe, overrides, options):
+        if has_tokenizer_here(each.recipe):
+            check_tokens(each)
+        rate = measure_matmul_rate(each.device)
+        print_plan(plan_recipe(each.recipe, rate), rate, open_console())
 
 
 def audit(recipe: str, *overrides: Overrides, deep: bool = True, options: Options = OPTIONS) -> None:

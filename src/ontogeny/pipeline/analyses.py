@@ -15,10 +15,11 @@ from ontogeny.latents.cache import CodeCache, open_code_cache
 from ontogeny.latents.cache_writer import CodeCacheWriter
 from ontogeny.latents.passes import run_pass
 from ontogeny.pipeline.harvest import Harvest
-from ontogeny.pipeline.inputs import Run
+from ontogeny.pipeline.inputs import Run, open_snapshots
 from ontogeny.pipeline.made import Made
-from ontogeny.recipe.tree import SECTION_OF, Recipe
+from ontogeny.recipe.tree import FAMILY_FOLDER, SECTION_OF, Recipe
 from ontogeny.results import load_result, save_result
+from ontogeny.snapshots.hub import is_local, split_revision
 from ontogeny.workspace import Artifact, Draft
 
 
@@ -57,6 +58,34 @@ def check_analyses(run: Run) -> None:
             # The recipe's own name means the dictionary that this run makes.
             if reference != run.recipe.name:
                 _check_dictionary(run, name, reference)
+
+
+def check_tokens(run: Run) -> None:
+    """What the snapshots' tokenizer alone shows to be wrong with an analysis ends the run here, before hours are spent.
+
+    What it shows to be weak is a warning. A family that the recipe grows is grown for it.
+    """
+    asked = {name: config for name, config in run.recipe.chosen_analyses.items() if ANALYSES[name].check is not None}
+    if not asked:
+        return
+    tokenizer = open_snapshots(run).tokenizer
+    told: dict[str, list[str]] = {}
+    for name, config in asked.items():
+        check = ANALYSES[name].check
+        assert check is not None, "only these are asked"
+        for sentence in check(config, tokenizer):
+            told.setdefault(sentence, []).append(name)
+    for sentence, names in told.items():
+        run.reporter.warn(f"{', '.join(names)}: {sentence}")
+
+
+def has_tokenizer_here(recipe: Recipe) -> bool:
+    """Whether the snapshots and their tokenizer lie on this machine, so that asking it takes no download."""
+    series = recipe.series
+    if FAMILY_FOLDER in (series.folders or ""):
+        return False
+    named = (series.tokenizer, series.model, series.base, series.chat)
+    return all(is_local(split_revision(each)[0]) for each in named if each is not None)
 
 
 def _refers(analysis: Analysis, config: Config) -> Sequence[str]:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ontogeny.errors import ConfigError
-from ontogeny.pipeline.analyses import check_analyses, make_analyses
+from ontogeny.pipeline.analyses import check_analyses, check_tokens, make_analyses
 from ontogeny.pipeline.dictionary import evaluate_on
 from ontogeny.pipeline.harvest import harvest
 from ontogeny.pipeline.inputs import Run, grow
@@ -41,6 +41,7 @@ def evaluate(run: Run) -> Artifact:
 def analyze(run: Run) -> list[Artifact]:
     """Make every analysis that the recipe asks for, and before that what it rests on."""
     check_analyses(run)
+    check_tokens(run)
     return make_analyses(Made(run))
 
 
@@ -62,6 +63,7 @@ def run_stages(run: Run) -> list[Artifact]:
             f"recipe {run.recipe.name!r} names nothing to make; add a table of a stage, [activations] to begin with."
         )
     check_analyses(run)
+    check_tokens(run)
     made: list[Artifact] = []
     for stage in run.recipe.stages:
         result = STAGES[stage](run)

@@ -1,7 +1,9 @@
 """Minimal pairs: layouts read, tokenisation policies, what is skipped and counted, generators."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,10 +13,12 @@ from hypothesis import strategies as st
 
 from ontogeny.errors import CorpusError
 from ontogeny.tokens.pairs import MinimalPair, iter_pairs, tokenize_pairs
+from ontogeny.tokens.pairs.behaviours import check_behaviours
 from ontogeny.tokens.pairs.config import BehaviourConfig, PairPolicy
 from ontogeny.tokens.pairs.files import sentence_pair
-from ontogeny.tokens.pairs.generators import COMMON, NOUNS, plural
+from ontogeny.tokens.pairs.generators import COMMON, NOUNS, iter_agreement, plural
 from ontogeny.tokens.pairs.sources import GENERATORS, READERS
+from ontogeny.tokens.vocabulary import train_tokenizer
 from paths import SHARED, requires_shared
 
 
@@ -30,6 +34,9 @@ class Words:
     def __call__(self, text: str, **_: Any) -> dict[str, list[int]]:
         pieces = [piece for word in text.split() for piece in word.replace("-", " -").split()]
         return {"input_ids": [self.ids.setdefault(piece, len(self.ids)) for piece in pieces]}
+
+    def decode(self, ids: list[int]) -> str:
+        return " ".join(list(self.ids)[each] for each in ids)
 
 
 def jsonl(path: Path, *rows: dict[str, Any]) -> str:
@@ -72,6 +79,48 @@ def test_what_is_skipped_is_counted_by_reason(pair: MinimalPair, reason: str) ->
     assert [key for key in tokenize_pairs([good, pair], Words(), policy).skipped if reason in key]
     with pytest.raises(CorpusError, match=f"no pair is left of 1: 1 .*{reason}"):
         tokenize_pairs([pair], Words(), policy)
+
+
+def test_where_no_pair_is_left_the_split_answers_and_the_cure_are_named() -> None:
+    tokenizer = train_tokenizer(["abc"], vocab_size=257)  # one token a byte
+    pairs = [MinimalPair("The boy", " is", right) for right in (" are", " have", " were", " was")]
+    with pytest.raises(CorpusError) as caught:
+        tokenize_pairs(pairs, tokenizer, PairPolicy())
+    message = str(caught.value)
+    assert "4 with an answer of several tokens (' is' is ' ' + 'i' + 's', ' are' is " in message
+    assert "and 2 more)" in message and 'policy.answers = "first"' in message and "\n" not in message
+    assert len(tokenize_pairs(pairs, tokenizer, PairPolicy(answers="first"))) == 4
+    with pytest.raises(CorpusError, match=r"policy\.equal_length = false"):
+        tokenize_pairs([MinimalPair("The boy", " a", " b", "A boy")], tokenizer, PairPolicy())
+
+
+def test_reading_stops_where_there_are_enough_clusters() -> None:
+    read = []
+
+    def pairs() -> Iterator[MinimalPair]:
+        for number in range(20):
+            read.append(number)
+            yield MinimalPair("The boy", " is", " are", cluster=f"c{number // 2}")
+
+    assert tokenize_pairs(pairs(), Words(), PairPolicy(), enough=4).n_clusters == 4 and len(read) == 7
+
+
+def test_few_clusters_are_told_before_any_model_is_asked(tmp_path: Path) -> None:
+    rows = [{"clean_prefix": f"a b{number}", "right": " is", "wrong": " are"} for number in range(7)]
+    (tmp_path / "some.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    behaviour = BehaviourConfig(kind="jsonl", path=str(tmp_path / "some.jsonl"))
+    asked = SimpleNamespace(behaviours=[behaviour], policy=PairPolicy())
+    assert check_behaviours(asked, Words()) == []
+    (told,) = check_behaviours(SimpleNamespace(**vars(asked), min_clusters=10), Words())
+    assert "behaviour 'some' keeps 7 pairs in 7 independent groups, fewer than 10" in told
+
+
+def test_verbs_are_single_tokens_where_any_are() -> None:
+    def length(word: str) -> int:
+        return 2 if word in ("is", "are", "have") else 1
+
+    pairs = list(iter_agreement(BehaviourConfig(kind="agreement", n_pairs=20), length))
+    assert {pair.right for pair in pairs} == {" was", " were"}
 
 
 def test_the_first_differing_token_may_decide() -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from ontogeny.analyses.ablation.config import AblationConfig
 from ontogeny.analyses.contract import Analysis, AnalysisInputs
 from ontogeny.results import Result
+from ontogeny.tokens.pairs.behaviours import check_behaviours
 
 __all__ = ["ABLATION", "AblationConfig"]
 
@@ -25,4 +26,6 @@ def reads(config: AblationConfig) -> Sequence[Path]:
     return [*behaviour_files(config.behaviours), *ranking_files(config.given)]
 
 
-ABLATION = Analysis("ablation", AblationConfig, frozenset({"dictionary", "series"}), run, reads=reads)
+ABLATION = Analysis(
+    "ablation", AblationConfig, frozenset({"dictionary", "series"}), run, reads=reads, check=check_behaviours
+)

@@ -6,6 +6,7 @@ from pathlib import Path
 from ontogeny.analyses.behaviours.config import BehavioursConfig
 from ontogeny.analyses.contract import Analysis, AnalysisInputs
 from ontogeny.results import Result
+from ontogeny.tokens.pairs.behaviours import check_behaviours
 
 __all__ = ["BEHAVIOURS", "BehavioursConfig"]
 
@@ -26,5 +27,11 @@ def reads(config: BehavioursConfig) -> Sequence[Path]:
 
 # The dictionary only names the hook points.
 BEHAVIOURS = Analysis(
-    "behaviours", BehavioursConfig, frozenset({"series"}), run, reads=reads, wants=frozenset({"dictionary"})
+    "behaviours",
+    BehavioursConfig,
+    frozenset({"series"}),
+    run,
+    reads=reads,
+    check=check_behaviours,
+    wants=frozenset({"dictionary"}),
 )

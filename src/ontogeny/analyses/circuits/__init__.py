@@ -6,6 +6,7 @@ from pathlib import Path
 from ontogeny.analyses.circuits.config import CircuitsConfig
 from ontogeny.analyses.contract import Analysis, AnalysisInputs
 from ontogeny.results import Result
+from ontogeny.tokens.pairs.behaviours import check_behaviours
 
 __all__ = ["CIRCUITS", "CircuitsConfig"]
 
@@ -29,4 +30,12 @@ def reads(config: CircuitsConfig) -> Sequence[Path]:
     return behaviour_files(config.behaviours)
 
 
-CIRCUITS = Analysis("circuits", CircuitsConfig, frozenset({"dictionary", "series"}), run, refers=refers, reads=reads)
+CIRCUITS = Analysis(
+    "circuits",
+    CircuitsConfig,
+    frozenset({"dictionary", "series"}),
+    run,
+    refers=refers,
+    reads=reads,
+    check=check_behaviours,
+)

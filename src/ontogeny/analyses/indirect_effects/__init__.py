@@ -6,6 +6,7 @@ from pathlib import Path
 from ontogeny.analyses.contract import Analysis, AnalysisInputs
 from ontogeny.analyses.indirect_effects.config import IndirectEffectsConfig
 from ontogeny.results import Result
+from ontogeny.tokens.pairs.behaviours import check_behaviours
 
 __all__ = ["INDIRECT_EFFECTS", "IndirectEffectsConfig"]
 
@@ -25,5 +26,10 @@ def reads(config: IndirectEffectsConfig) -> Sequence[Path]:
 
 
 INDIRECT_EFFECTS = Analysis(
-    "indirect_effects", IndirectEffectsConfig, frozenset({"dictionary", "series"}), run, reads=reads
+    "indirect_effects",
+    IndirectEffectsConfig,
+    frozenset({"dictionary", "series"}),
+    run,
+    reads=reads,
+    check=check_behaviours,
 )

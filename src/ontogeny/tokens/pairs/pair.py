@@ -88,15 +88,31 @@ class _Skip(Exception):
     """A pair that the policy leaves out; the reason is its message. Never seen outside this module."""
 
 
-def tokenize_pairs(pairs: Iterable[MinimalPair], tokenizer: Any, policy: PairPolicy) -> PairTokens:
-    """Pairs as tokens under a policy; CorpusError where none is left, with every reason and its count.
+SEVERAL, UNEQUAL, OTHERWISE = (
+    "with an answer of several tokens",
+    "with prefixes of unequal length",
+    "whose answers are other tokens after the patch prefix",
+)
+CURES = {
+    SEVERAL: 'policy.answers = "first" lets the first token in which they differ decide, or choose other answers',
+    UNEQUAL: 'policy.equal_length = false keeps them, for baselines other than "pair", or choose other prefixes',
+}
+"""What can be done about a reason that left no pair; of others: change the pairs or the policy."""
+
+
+def tokenize_pairs(
+    pairs: Iterable[MinimalPair], tokenizer: Any, policy: PairPolicy, enough: int | None = None
+) -> PairTokens:
+    """Pairs as tokens under a policy; CorpusError where none is left, with every reason, its count and its cure.
 
     Prefix and answer are tokenized together: the prefix is what both have in common from the start (the longest common
-    token prefix), the answers are the tokens that follow it.
+    token prefix), the answers are the tokens that follow it. `enough`: clusters after which no more pairs are read.
     """
     bos = bos_of(tokenizer, policy)
     kept: list[tuple[MinimalPair, _Encoded]] = []
     skipped: Counter[str] = Counter()
+    split: Counter[str] = Counter()
+    clusters: set[str] = set()
     total = 0
     for pair in pairs:
         total += 1
@@ -104,10 +120,31 @@ def tokenize_pairs(pairs: Iterable[MinimalPair], tokenizer: Any, policy: PairPol
             kept.append((pair, _encode(pair, tokenizer, policy, bos)))
         except _Skip as reason:
             skipped[str(reason)] += 1
+            if str(reason) == SEVERAL:
+                split.update(each for each in (pair.right, pair.wrong) if each and len(_ids(tokenizer, each)) > 1)
+        else:
+            clusters.add(pair.cluster or f"pair {total}")
+            if len(clusters) == enough:
+                break
     if not kept:
-        reasons = "; ".join(f"{count} {reason}" for reason, count in skipped.most_common()) or "there were none to read"
-        raise CorpusError(f"no pair is left of {total}: {reasons}; change the pairs or the policy.")
+        raise _nothing_left(total, skipped, split, tokenizer)
     return _collate(kept, dict(skipped), bool(bos))
+
+
+def _nothing_left(total: int, skipped: Counter[str], split: Counter[str], tokenizer: Any) -> CorpusError:
+    """Every reason with its count, the answers that are `split` into tokens, and what can be done about it."""
+    if not skipped:
+        return CorpusError(f"no pair is left of {total}: there were none to read; give files that hold pairs.")
+    told = {reason: f"{count} {reason}" for reason, count in skipped.most_common()}
+    if split:
+        shown = [
+            f"{answer!r} is {' + '.join(repr(tokenizer.decode([each])) for each in _ids(tokenizer, answer))}"
+            for answer, _ in split.most_common(3)
+        ]
+        more = f" and {len(split) - 3} more" if len(split) > 3 else ""
+        told[SEVERAL] += f" ({', '.join(shown)}{more})"
+    cure = CURES.get(skipped.most_common(1)[0][0], "change the pairs or the policy")
+    return CorpusError(f"no pair is left of {total}: {'; '.join(told.values())}; {cure}.")
 
 
 def bos_of(tokenizer: Any, policy: PairPolicy) -> list[int]:
@@ -140,7 +177,7 @@ def _encode(pair: MinimalPair, tokenizer: Any, policy: PairPolicy, bos: list[int
     if patch is not None and patch == clean:
         raise _Skip("whose two prefixes are the same tokens")
     if patch is not None and policy.equal_length and len(patch) != len(clean):
-        raise _Skip("with prefixes of unequal length")
+        raise _Skip(UNEQUAL)
     if policy.max_tokens is not None and max(len(clean), len(patch or [])) > policy.max_tokens:
         raise _Skip(f"longer than {policy.max_tokens} tokens")
     return _Encoded(clean, patch, encoded.right, encoded.wrong)
@@ -159,7 +196,7 @@ def _encode_two_answers(pair: MinimalPair, wrong: str, tokenizer: Any, policy: P
             "whose answers are the same token" if right_ids == wrong_ids else "one answer of which begins the other"
         )
     if policy.answers == "single" and not len(right_ids) == len(wrong_ids) == same + 1:
-        raise _Skip("with an answer of several tokens")
+        raise _Skip(SEVERAL)
     patch = None
     if pair.patch_prefix is not None:
         patch = _patch_prefix(pair.patch_prefix, (pair.right, wrong), (right_ids[same], wrong_ids[same]), tokenizer)
@@ -171,7 +208,7 @@ def _patch_prefix(prefix: str, answers: tuple[str, str], answer_ids: tuple[int, 
     first, second = (_ids(tokenizer, prefix + answer) for answer in answers)
     same = common_length(first, second)
     if same == min(len(first), len(second)) or (first[same], second[same]) != answer_ids:
-        raise _Skip("whose answers are other tokens after the patch prefix")
+        raise _Skip(OTHERWISE)
     return first[:same]
 
 
@@ -186,9 +223,9 @@ def _encode_one_answer(pair: MinimalPair, tokenizer: Any, policy: PairPolicy) ->
         heads.append(head)
         answers.append(whole[len(head) :])
     if any(not answer for answer in answers) or any(answer[0] != answers[0][0] for answer in answers):
-        raise _Skip("whose answers are other tokens after the patch prefix")
+        raise _Skip(OTHERWISE)
     if policy.answers == "single" and any(len(answer) != 1 for answer in answers):
-        raise _Skip("with an answer of several tokens")
+        raise _Skip(SEVERAL)
     return _Encoded(heads[0], heads[1] if len(heads) > 1 else None, answers[0][0], -1)
 
 
