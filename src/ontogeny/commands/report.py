@@ -14,6 +14,10 @@ from ontogeny.results.report import GLANCE, Excerpt, save_quanta, save_report
 from ontogeny.workspace import Workspace
 
 
+MOST_NAMED = 100_000
+"""Latents that may be named at once: a slip of the keyboard must not fill the memory."""
+
+
 @dataclass(frozen=True)
 class LatentChoice:
     """Which latents a report shows, as the command line says it."""
@@ -72,5 +76,10 @@ def parse_latents(text: str | None, option: str = "--latents") -> Sequence[int]:
             if text is None:
                 continue
             raise ConfigError(f"{option} {part!r}: give numbers and spans, for example 1,2,10-14.")
-        found += range(int(span[1]), int(span[2] or span[1]) + 1)
+        span_of = range(int(span[1]), int(span[2] or span[1]) + 1)
+        if not span_of:
+            raise ConfigError(f"{option} {part!r}: the span runs backwards; write {span[2]}-{span[1]}.")
+        if len(found) + len(span_of) > MOST_NAMED:
+            raise ConfigError(f"{option} {part!r}: more than {MOST_NAMED:,} latents; name fewer.")
+        found += span_of
     return found

@@ -45,6 +45,8 @@ def test_dead_latents_are_shown_only_when_they_are_asked_for(readers: dict[str, 
 def test_a_latent_out_of_range_names_the_range(readers: dict[str, ResultReader]) -> None:
     with pytest.raises(ConfigError, match=f"no latent {N_LATENTS}: this dictionary's latents are 0 to {N_LATENTS - 1}"):
         choose_latents(readers, [0, N_LATENTS])
+    with pytest.raises(ConfigError, match=f"no latent {N_LATENTS}"):
+        choose_latents(readers, [N_LATENTS], by="max")
 
 
 def test_an_unknown_column_lists_the_known(readers: dict[str, ResultReader]) -> None:

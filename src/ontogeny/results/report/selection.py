@@ -24,12 +24,13 @@ def choose_latents(
     `analysis.table.column`; null comes never); else some of every class, the most active first. ConfigError for a
     latent out of range and for a column that is not there.
     """
-    if by is not None:
-        ranked = _rank(readers, by, lowest)
-        chosen = [latent for latent in ranked if not latents or latent in latents]
-        return chosen[: top or MOST_UNASKED]
     if latents:
         _check_range(readers, latents)
+    if by is not None:
+        named = set(latents)
+        chosen = [latent for latent in _rank(readers, by, lowest) if not named or latent in named]
+        return chosen[: top or MOST_UNASKED]
+    if latents:
         return list(dict.fromkeys(latents))[:top]
     return _of_every_class(readers, top or MOST_UNASKED)
 
