@@ -13,7 +13,6 @@ from ontogeny.results.gathering import gather_results
 from ontogeny.results.report import GLANCE, Excerpt, save_quanta, save_report
 from ontogeny.workspace import Workspace
 
-
 MOST_NAMED = 100_000
 """Latents that may be named at once: a slip of the keyboard must not fill the memory."""
 
