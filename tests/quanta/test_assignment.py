@@ -57,7 +57,9 @@ def test_chunks_are_kept_and_change_nothing(tmp_path: Path, monkeypatch: pytest.
     whole = assign_tokens(model, DOCUMENTS, tokens, landmarks, scores, config)
     computed = []
     answer = assignment.answer_cross
-    monkeypatch.setattr(assignment, "answer_cross", lambda *args: (computed.append(args[1]), answer(*args))[1])
+    monkeypatch.setattr(
+        assignment, "answer_cross", lambda *args, **more: (computed.append(args[1]), answer(*args, **more))[1]
+    )
     assign_tokens(model, DOCUMENTS, tokens[:4], landmarks, scores, config, tmp_path, chunk=4)
     found = assign_tokens(model, DOCUMENTS, tokens, landmarks, scores, config, tmp_path, chunk=4)
     assert [len(each) for each in computed] == [4, 4, 1]

@@ -134,8 +134,9 @@ def assign_tokens(
 ) -> Assignment:
     """The best cluster of every token by its cosines with landmarks, `chunk` tokens at a time.
 
-    Every chunk makes the landmarks' gradients again: chunks of four times as many tokens add a quarter to the cost, and
-    that is the default as far as their products fit into a third of `config.memory`.
+    Every chunk makes the landmarks' gradients again, and keeps them while those of its tokens stream by: chunks of four
+    times as many tokens add a quarter to the cost of gradients, and nothing to that of products, which is larger from
+    some hundred landmarks on. That is the default as far as products fit into a third of `config.memory`.
     With `scratch`, a folder that the caller clears, finished chunks are kept, and a killed call goes on in the next.
     Errors: as `compute_cross_gram`.
     """
@@ -151,10 +152,9 @@ def assign_tokens(
 
 
 def _fit_chunk(question: GradientQuestion, n_landmarks: int) -> int:
-    """Four tokens for every landmark, fewer where a matrix [token landmark] for each group would not fit."""
-    n_matrices = len(question.groups) * (question.model.n_layers if question.config.by_layer else 1)
+    """Four tokens for every landmark, fewer where a matrix [token landmark] and two copies of it would not fit."""
     room = question.config.memory * 1e9 / 3
-    return max(1, min(4 * n_landmarks, int(room / (n_landmarks * n_matrices * question.accumulate.itemsize))))
+    return max(1, min(4 * n_landmarks, int(room / (3 * n_landmarks * question.accumulate.itemsize))))
 
 
 @dataclass(frozen=True)
@@ -185,7 +185,7 @@ class _Chunk:
     def compute(self) -> Assignment:
         """Compare with the landmarks, keep the result, and drop the streams."""
         question = dataclasses.replace(self.question, scratch=self.folder)
-        cross = answer_cross(question, self.tokens, self.landmarks)
+        cross = answer_cross(question, self.tokens, self.landmarks, together=True)
         found = Assignment.of(self.tokens, self.scores, cross.similarity())
         if self.folder is not None:
             columns = {name: getattr(found, name) for name in COLUMNS}

@@ -81,21 +81,27 @@ def compute_cross_gram(
 
 
 def answer_cross(
-    question: GradientQuestion, tokens: Int[np.ndarray, " token"], landmarks: Int[np.ndarray, " landmark"]
+    question: GradientQuestion,
+    tokens: Int[np.ndarray, " token"],
+    landmarks: Int[np.ndarray, " landmark"],
+    together: bool = False,
 ) -> CrossGram:
-    """`compute_cross_gram` of a question that several sets of tokens have in common."""
+    """`compute_cross_gram` of a question that several sets of tokens have in common; `together`: one sum of all groups.
+
+    Of tokens nothing is kept but their products: gradients stream by those of the landmarks.
+    """
     config, device = question.config, question.model.device
     tables = [group for group in question.groups if group in TABLES]
     if tables:
         raise AnalysisError(
             f"parameter group {tables[0]!r} has products of all pairs only; leave it out to compare with landmarks."
         )
-    samples = Samples(question.documents, [tokens, landmarks], config.batch_tokens)
+    samples = Samples(question.documents, [landmarks, tokens], config.batch_tokens)
     forms = question.forms(samples)
-    rows, columns = samples.sets
+    columns, rows = samples.sets
     if config.sketch is None:
         settings = (len(samples), question.storage, question.accumulate, device, config.by_layer, forms)
-        cross = CrossSums(rows, columns, *settings)
+        cross = CrossSums(columns, rows, together, *settings)
         question.answer(samples, cross, "cross")
         values = cross.values
     else:
@@ -107,7 +113,7 @@ def answer_cross(
 
 
 def _cross_gram(tokens: np.ndarray, landmarks: np.ndarray, samples: Samples, values: dict[str, Tensor]) -> CrossGram:
-    rows, columns = samples.sets
+    columns, rows = samples.sets
     by_token, by_landmark = samples.given(rows), samples.given(columns)
     products, token_squares, landmark_squares = {}, {}, {}
     for name in sorted(name for name in values if not name.startswith(SQUARES)):

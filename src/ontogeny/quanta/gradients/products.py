@@ -14,22 +14,22 @@ CHUNK_CELLS = 1 << 22
 
 def add_products(total: Float[Tensor, "sample sample"], gradients: Float[Tensor, "sample entry"]) -> None:
     """total += gradients gradientsᵀ, on and above the diagonal; products in float32 or 64, sums in total's type."""
-    for chunk in _chunks(gradients):
+    for chunk in _chunks(gradients, len(gradients)):
         for start in range(0, len(total), ROW_BLOCK):
             total[start : start + ROW_BLOCK, start:] += chunk[start : start + ROW_BLOCK] @ chunk[start:].T
 
 
 def add_cross(
-    total: Float[Tensor, "row column"], gradients: Float[Tensor, "sample entry"], rows: slice, columns: slice
+    total: Float[Tensor, "row column"], rows: Float[Tensor, "row entry"], columns: Float[Tensor, "column entry"]
 ) -> None:
-    """total += gradients[rows] gradients[columns]ᵀ."""
-    for chunk in _chunks(gradients):
-        total += chunk[rows] @ chunk[columns].T
+    """total += rows columnsᵀ; products and sums as in `add_products`."""
+    for left, right in zip(_chunks(rows, len(columns)), _chunks(columns, len(columns)), strict=True):
+        total += left @ right.T
 
 
-def _chunks(gradients: Float[Tensor, "sample entry"]) -> Iterator[Tensor]:
+def _chunks(gradients: Float[Tensor, "sample entry"], n_samples: int) -> Iterator[Tensor]:
     compute = torch.float64 if gradients.dtype == torch.float64 else torch.float32
-    step = max(ROW_BLOCK, CHUNK_CELLS // len(gradients))
+    step = max(ROW_BLOCK, CHUNK_CELLS // n_samples)
     for column in range(0, gradients.shape[1], step):
         yield gradients[:, column : column + step].to(compute)
 

@@ -91,7 +91,7 @@ class GradientStream:
         needed = (self.model.n_layers + 1) * slot
         on_disk = needed > room / 2
         free = room - (0 if on_disk else needed)
-        self.capacity = int(free // (n_samples * self.sums.kept_bytes)) if self.sums.kept_bytes else None
+        self.capacity = int(free // self.sums.kept_bytes) if self.sums.kept_bytes else None
         if self.capacity is not None and self.capacity < 1:
             raise AnalysisError(
                 f"{self.memory:g} GB do not hold the matrices of {n_samples} tokens ({fixed / 1e9:.3g} GB); raise "
@@ -120,8 +120,7 @@ class GradientStream:
 
     def _fits(self, parts: Sequence[Part]) -> bool:
         entries = sum(Piece(part, 0, part.rows, part in self.outer).entries for part in parts)
-        n_samples, n_positions = len(self.samples), int(self.samples.lengths.sum())
-        work = entries * (8.0 * n_positions + n_samples**2)
+        work = entries * (8.0 * int(self.samples.lengths.sum()) + self.sums.n_products)
         return (self.capacity is None or entries <= self.capacity) and (self.kept is None or work <= REPEATED_FLOP)
 
     def run(self) -> None:

@@ -8,9 +8,11 @@ from torch import Tensor
 
 from ontogeny.quanta.gradients.forms import Form, keeps_outer, make_gradient
 from ontogeny.quanta.gradients.pieces import Piece
-from ontogeny.quanta.gradients.products import add_cross, add_products, add_rank_one
+from ontogeny.quanta.gradients.products import ROW_BLOCK, add_cross, add_products, add_rank_one
 
 SQUARES = "squares"
+TOGETHER = "together"
+"""Sums over all groups."""
 
 
 class Sums:
@@ -20,7 +22,9 @@ class Sums:
     """
 
     kept_bytes = 0
-    """Of every gradient entry of every sample, while a pass lasts."""
+    """Of every gradient entry, over the samples whose gradients are kept while a pass lasts."""
+    n_products = 0
+    """Made of every gradient entry."""
     outer = True
     """Whether outer products are taken as two vectors."""
 
@@ -76,21 +80,25 @@ class PairSums(Sums):
         super().__init__()
         self.n_samples, self.storage, self.accumulate, self.device = n_samples, storage, accumulate, device
         self.by_layer, self.forms, self.outer = by_layer, tuple(forms), keeps_outer(forms)
-        self.kept_bytes = storage.itemsize
+        self.n_kept, self.n_products = n_samples, n_samples**2
         self._kept: dict[Piece, Tensor] = {}
         # One buffer for all passes: fresh pages cost as much as filling them.
         self._buffer = torch.empty(0, dtype=storage, device=device)
 
+    @property
+    def kept_bytes(self) -> int:  # type: ignore[override]
+        return self.n_kept * self.storage.itemsize
+
     def fixed_bytes(self, n_groups: int, n_layers: int) -> int:
         matrices = n_groups * (n_layers if self.by_layer else 1) + 2  # two to put samples back into order
-        return matrices * self.n_samples**2 * self.accumulate.itemsize
+        return matrices * self.n_products * self.accumulate.itemsize
 
     def total(self, name: str) -> Tensor:
         """A matrix to add to."""
         return self.at(name, (self.n_samples, self.n_samples), self.accumulate, self.device)
 
     def begin(self, pieces: Sequence[Piece]) -> None:
-        needed = sum(piece.entries for piece in pieces if piece.is_long) * self.n_samples
+        needed = sum(piece.entries for piece in pieces if piece.is_long) * self.n_kept
         if needed > len(self._buffer):
             self._buffer = torch.empty(0, dtype=self.storage, device=self.device)
             self._buffer = torch.empty(needed, dtype=self.storage, device=self.device)
@@ -98,11 +106,11 @@ class PairSums(Sums):
         start = 0
         for piece in pieces:
             if piece.is_long:
-                stop = start + piece.entries * self.n_samples
-                self._kept[piece] = self._buffer[start:stop].view(self.n_samples, -1)
+                stop = start + piece.entries * self.n_kept
+                self._kept[piece] = self._buffer[start:stop].view(self.n_kept, -1)
                 start = stop
             else:
-                self._kept[piece] = torch.empty(self.n_samples, piece.entries, dtype=wide, device=self.device)
+                self._kept[piece] = torch.empty(self.n_kept, piece.entries, dtype=wide, device=self.device)
 
     def take(
         self,
@@ -127,24 +135,73 @@ class PairSums(Sums):
 
 
 class CrossSums(PairSums):
-    """g_i · g_j of the samples `rows` with the samples `columns`, and every sample's g · g."""
+    """g_i · g_j of the samples `rows` with the samples `columns`, and every sample's g · g.
 
-    def __init__(self, rows: slice, columns: slice, *settings: object, **more: object) -> None:
+    The columns come first and their gradients are kept; those of rows stream by, `WAITING` together, so that memory
+    does not grow with them but for the products themselves. `together`: one matrix of all groups.
+    """
+
+    WAITING = ROW_BLOCK
+
+    def __init__(self, columns: slice, rows: slice, together: bool, *settings: object, **more: object) -> None:
         super().__init__(*settings, **more)  # type: ignore[arg-type]
-        self.rows, self.columns = rows, columns
+        assert columns.start == 0 and columns.stop == rows.start, "columns come first, and rows behind them"
+        self.rows, self.columns, self.together = rows, columns, together
+        self.n_columns = columns.stop
+        self.n_kept = self.n_columns + self.WAITING
+        self.n_products = self.n_columns * (rows.stop - rows.start)
+        self._waiting: dict[Piece, slice] = {}
+
+    def fixed_bytes(self, n_groups: int, n_layers: int) -> int:
+        return super().fixed_bytes(1 if self.together else n_groups, n_layers)
+
+    def _name(self, piece: Piece) -> str:
+        return TOGETHER if self.together else piece.part.sum_name(self.by_layer)
 
     def total(self, name: str) -> Tensor:
         shape = [span.stop - span.start for span in (self.rows, self.columns)]
         return self.at(name, shape, self.accumulate, self.device)
 
-    def add(self, name: str, piece: Piece, kept: Float[Tensor, "sample entry"]) -> None:
-        squares = self.at(f"{SQUARES}:{name}", (self.n_samples,), torch.float64, self.device)
-        squares += squared_lengths(piece, kept)
+    def take(
+        self,
+        piece: Piece,
+        batch: slice,
+        entering: Float[Tensor, "sample ..."],
+        gradient: Float[Tensor, "sample ..."],
+        real: Bool[Tensor, "sample position"],
+    ) -> None:
+        kept, size = self._kept[piece], batch.stop - batch.start
+        assert size <= self.WAITING, "a batch of more samples than may wait"
+        start = batch.start
+        if batch.start >= self.n_columns:
+            waiting = self._waiting.get(piece, slice(batch.start, batch.start))
+            if batch.stop - waiting.start > self.WAITING:
+                self._add_waiting(piece)
+                waiting = slice(batch.start, batch.start)
+            start = self.n_columns + batch.start - waiting.start
+            self._waiting[piece] = slice(waiting.start, batch.stop)
+        found = kept[start : start + size]
+        make_gradient(self.forms, piece, batch, entering, gradient, found)
+        squares = self.at(f"{SQUARES}:{self._name(piece)}", (self.n_samples,), torch.float64, self.device)
+        squares[batch] += squared_lengths(piece, found)
+
+    def end(self) -> None:
+        for piece in list(self._waiting):
+            self._add_waiting(piece)
+        self._kept.clear()
+
+    def _add_waiting(self, piece: Piece) -> None:
+        """Products of the rows that wait with all columns."""
+        samples, kept = self._waiting.pop(piece), self._kept[piece]
+        columns, rows = kept[: self.n_columns], kept[self.n_columns :][: samples.stop - samples.start]
+        total = self.total(self._name(piece))
+        here = total[samples.start - self.n_columns : samples.stop - self.n_columns]
         if not piece.outer:
-            add_cross(self.total(name), kept, self.rows, self.columns)
+            add_cross(here, rows, columns)
             return
-        left, right = kept.split([piece.part.rows, piece.part.width], dim=1)
-        self.total(name).add_((left[self.rows] @ left[self.columns].T) * (right[self.rows] @ right[self.columns].T))
+        sides = [piece.part.rows, piece.part.width]
+        (left, right), (left_columns, right_columns) = rows.split(sides, dim=1), columns.split(sides, dim=1)
+        here += (left @ left_columns.T) * (right @ right_columns.T)
 
 
 class LengthSums(Sums):
