@@ -49,3 +49,8 @@ def test_no_token_leaves_latex_its_meaning(token: str) -> None:
     text = escape_latex(token)
     assert not re.search(r"(?<!\\)[&%#_]", text) and text.isprintable()
     assert text.count("{") == text.count("}")
+
+
+@pytest.mark.parametrize("token", ["[", "[1]", "*", "*["])
+def test_a_row_may_begin_with_what_a_line_break_takes_for_its_option(token: str) -> None:
+    assert escape_latex(token)[0] == "{"

@@ -28,6 +28,9 @@ ESCAPES = {
     "<": r"\textless{}",
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
+    # At the start of a row these would be options of the line break, or of the rule, before it.
+    "[": "{[}",
+    "*": "{*}",
     "⏎": r"$\hookleftarrow$",
     "⇥": r"$\mapsto$",
     "⟨": r"$\langle$",
