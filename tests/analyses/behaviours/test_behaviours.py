@@ -46,6 +46,11 @@ def test_tables_say_what_the_models_say(tmp_path: Path) -> None:
         assert rows[0]["n"] == 24 and rows[0]["n_clusters"] == 12
     kept = [row for row in result.table("skipped").rows() if row["reason"] == "kept"]
     assert kept[0]["n"] == 24
+    assert all(0 <= row["blind"] <= 1 for row in result.table("curves").rows())
+    assert all(row["above_chance"] in (True, False) for row in result.table("curves").rows())
+    few = RUN(inputs, config.model_copy(update={"min_clusters": 13}))
+    assert few.summary["above_chance"] == {"first": None}
+    assert "first: too few independent groups of pairs (12 of 13) to say what" in few.summary["sentences"][0]
     same = [row for row in result.table("similarity").rows() if row["snapshot"] == row["other"]]
     assert all(row["cka"] == row["cosine"] == 1 for row in same)
     assert result.summary["chosen"]["first"] == ["step0", "step8"]

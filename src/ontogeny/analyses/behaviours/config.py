@@ -19,6 +19,8 @@ class BehavioursConfig(Config):
     """Score whole sentences too, where pairs have them."""
     draws: int = Field(default=1_000, ge=1)
     """Draws of clusters for the intervals."""
+    min_clusters: int = Field(default=10, ge=2)
+    """Fewest independent groups of pairs of which it is said whether a snapshot is above chance."""
     similarity_tokens: int = Field(default=2_048, ge=0)
     """Tokens of a behaviour on which activations are compared; 0 compares none."""
     choose: int = Field(default=4, ge=2)

@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Float
 
+from ontogeny.analyses.behaviours.chance import group_pairs, is_above_chance
 from ontogeny.analyses.behaviours.choice import SIMILARITIES, choose_snapshots, compute_similarities
 from ontogeny.analyses.behaviours.config import BehavioursConfig
 from ontogeny.analyses.behaviours.scores import PairScores, score_series
@@ -27,6 +28,8 @@ CURVES = (
     Column("accuracy", "fraction", "pairs in which the right answer is likelier (ties count half)"),
     Column("accuracy_low", "fraction", "its 95 % interval, a bootstrap of clusters"),
     Column("accuracy_high", "fraction", "its upper end"),
+    Column("blind", "fraction", "the same after other clusters' prefixes: what the answers alone give; null with one"),
+    Column("above_chance", "1", "whether above 1/2 and above blind by every grouping; null with too few clusters"),
     Column("difference", "nats", "mean logit(right) - logit(wrong)"),
     Column("difference_se", "nats", "its standard error over clusters"),
     Column("n_sentences", "1", "pairs with whole sentences"),
@@ -94,11 +97,11 @@ def make_result(inputs: AnalysisInputs, config: BehavioursConfig) -> Result:
         View("table", "chosen", "Snapshots that cover the change"),
         View("table", "skipped", "Pairs kept and skipped"),
     )
-    return Result("behaviours", tables, views, _summary(behaviours, curves, chosen))
+    return Result("behaviours", tables, views, _summary(behaviours, curves, chosen, config.min_clusters))
 
 
 def _schema(columns: tuple[Column, ...]) -> pa.Schema:
-    kinds = {**dict.fromkeys(_TEXT, pa.string()), **dict.fromkeys(_COUNTS, pa.int64())}
+    kinds = {**dict.fromkeys(_TEXT, pa.string()), **dict.fromkeys(_COUNTS, pa.int64()), "above_chance": pa.bool_()}
     return pa.schema([(column.name, kinds.get(column.name, pa.float64())) for column in columns])
 
 
@@ -111,14 +114,15 @@ def _curve(
         values = np.array([getattr(pair, key) for pair in pairs.pairs])
         known = sorted(set(values.tolist()))
         groups |= {each: values == each for each in known if len(known) > 1}
-    snapshot = inputs.series[index]
+    snapshot, groupings = inputs.series[index], group_pairs(pairs)
     rows = []
     for group, member in groups.items():
         clusters, n_clusters = renumber(pairs.cluster[member])
         weights = draw_weights(n_clusters, config.draws, config.seed)
-        gain = scores.gain[member]
+        gain, blind = scores.gain[member], scores.blind[member]
         row: dict[str, Any] = {"behaviour": name, "group": group, "snapshot": snapshot.label, "step": snapshot.step}
-        right = sum_clusters((gain > 0) + 0.5 * (gain == 0), clusters, n_clusters)
+        answered = (gain > 0) + 0.5 * (gain == 0)
+        right = sum_clusters(answered, clusters, n_clusters)
         margin = sum_clusters(gain, clusters, n_clusters)
         low, high = percentile_interval(right.bootstrap(weights))
         row |= {
@@ -127,6 +131,15 @@ def _curve(
             "accuracy": float(right.mean),
             "accuracy_low": float(low),
             "accuracy_high": float(high),
+            "blind": None if np.isnan(blind).any() else float(blind.mean()),
+            "above_chance": is_above_chance(
+                answered,
+                blind,
+                [each[member] for each in groupings],
+                draws=config.draws,
+                seed=config.seed,
+                min_clusters=config.min_clusters,
+            ),
             "difference": float(margin.mean),
             "difference_se": float(margin.se) if n_clusters > 1 else None,
         }
@@ -180,18 +193,23 @@ def _chosen(
 
 
 def _summary(
-    behaviours: Mapping[str, PairTokens], curves: list[dict[str, Any]], chosen: list[dict[str, Any]]
+    behaviours: Mapping[str, PairTokens], curves: list[dict[str, Any]], chosen: list[dict[str, Any]], least: int
 ) -> dict[str, Any]:
-    told, last = [], {}
+    told, last, above = [], {}, {}
     for name, pairs in behaviours.items():
         rows = [row for row in curves if row["behaviour"] == name and row["group"] == "all"]
-        learned = next((row["snapshot"] for row in rows if row["accuracy_low"] > 0.5), None)
+        learned = above[name] = next((row["snapshot"] for row in rows if row["above_chance"]), None)
         when = "no snapshot is above chance" if learned is None else f"{learned} is the first above chance"
-        end = last[name] = rows[-1]["accuracy"]
+        if pairs.n_clusters < least:
+            when = f"too few independent groups of pairs ({pairs.n_clusters} of {least}) to say what is above chance"
+        end, blind = rows[-1]["accuracy"], rows[-1]["blind"]
+        last[name] = end
+        alone = "" if blind is None else f", {blind:.2f} after other prefixes"
         skipped = sum(pairs.skipped.values())
-        told.append(f"{name}: {when}; accuracy {end:.2f} at the end ({len(pairs)} pairs, {skipped} skipped).")
+        told.append(f"{name}: {when}; accuracy {end:.2f} at the end{alone} ({len(pairs)} pairs, {skipped} skipped).")
     return {
         "accuracy": last,
+        "above_chance": above,
         "chosen": {name: [row["snapshot"] for row in chosen if row["behaviour"] == name] for name in behaviours},
         "sentences": told,
     }
