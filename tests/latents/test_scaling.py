@@ -9,7 +9,9 @@ from latents.batches import latent_batch
 from ontogeny.dictionaries.config import CrosscoderConfig
 from ontogeny.dictionaries.crosscoder import Crosscoder
 from ontogeny.latents.betas import Scaling, iter_scaling
+from ontogeny.latents.pair import Pair
 from ontogeny.latents.scaling import Probes, ScalingAccumulator, block_of, find_peaks, latent_blocks
+from ontogeny.types import HookPoint, Snapshot, Source
 
 N_LATENTS, N_SOURCES, D_MODEL = 12, 3, 5
 
@@ -169,6 +171,27 @@ def test_blocks_of_latents_hold_what_the_whole_holds() -> None:
             for name in ("beta_error", "nu_error", "beta_reconstruction"):
                 expected = getattr(all_of_them, name).value[latents.start : latents.stop]
                 np.testing.assert_allclose(getattr(ours, name).value, expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("gate", ["shared", "per_source"])
+def test_two_targets_hold_what_all_sources_hold_of_them(gate: str) -> None:
+    dictionary, x = make_dictionary(gate), make_x()
+    source = Source(Snapshot("model"), HookPoint("resid_post", 1))
+    pair = Pair(N_SOURCES - 1, 0, source, source)
+    probes = pair.probes(dictionary)
+    budget = N_LATENTS * 8 * 5 * (4 * 2 + 2)
+    whole = ScalingAccumulator(dictionary, probes, n_blocks=5)
+    part = pair.scaling(dictionary, probes, budget)
+    for each in (whole, part):
+        each.update(latent_batch(dictionary, x))
+    assert sum(each.nbytes for name, each in part.state().items() if name != "n_active") <= budget
+    (ours,), (all_of_them,) = iter_scaling(part.compute()), iter_scaling(whole.compute())
+    places = [pair.base, pair.chat]
+    np.testing.assert_array_equal(np.array(places)[ours.probe], all_of_them.probe)
+    for name in ("beta_activation_no_bias", "beta_error", "beta_own", "nu_error", "nu_own", "nu_reconstruction"):
+        expected = getattr(all_of_them, name)
+        np.testing.assert_allclose(getattr(ours, name).value, expected.value[:, places], rtol=1e-12)
+        np.testing.assert_allclose(getattr(ours, name).se, expected.se[:, places], rtol=1e-9)
 
 
 def test_a_million_latents_of_32_sources_fit_by_blocks() -> None:

@@ -55,7 +55,7 @@ class Verdicts:
 
 
 def judge_latents(sums: ScalingSums, dictionary: Crosscoder, pair: Pair, verdicts: Verdicts) -> PairLatents:
-    """Classes by norm, and the tests of latent scaling on sums whose probe is a decoder of the pair."""
+    """Classes by norm, and the tests of latent scaling on the sums of `pair.scaling`, probes being the pair's."""
     norms = pair.norms(dictionary)
     scale = dictionary.scale_out.double().cpu().numpy()[[pair.base, pair.chat]]
     parts = list(
@@ -66,7 +66,8 @@ def judge_latents(sums: ScalingSums, dictionary: Crosscoder, pair: Pair, verdict
         )
     )
     probe = np.concatenate([part.probe for part in parts])
-    other = np.where(probe == pair.chat, pair.base, pair.chat)
+    # The targets are base and chat, in this order.
+    other = 1 - probe
 
     def of_other(name: str, field: str | None = None) -> np.ndarray:
         each = [getattr(part, name) if field is None else getattr(getattr(part, name), field) for part in parts]
@@ -100,7 +101,7 @@ def judge_latents(sums: ScalingSums, dictionary: Crosscoder, pair: Pair, verdict
         kind=kind,
         kind_raw=classify(delta_raw, n_active, verdicts.only_margin),
         cosine=np.where(dead, np.nan, _cosines(dictionary, pair)),
-        in_chat=probe == pair.chat,
+        in_chat=probe == 1,
         nu_error=np.where(unmeasured, np.nan, nu_error),
         nu_error_se=np.where(unmeasured, np.nan, of_other("nu_error", "se")),
         nu_reconstruction=np.where(unmeasured, np.nan, nu_reconstruction),

@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 
 from ontogeny.dictionaries.crosscoder import Crosscoder
 from ontogeny.errors import AnalysisError
-from ontogeny.latents.scaling import Probes
+from ontogeny.latents.scaling import N_BLOCKS, Probes, ScalingAccumulator, bytes_of
 from ontogeny.types import Source
 
 CLASSES = ("chat-only", "base-only", "shared", "other", "dead")
@@ -33,6 +33,16 @@ class Pair:
         """Every latent's decoder in the model where it is larger, the chat model's where they are equal."""
         norms = self.norms(dictionary)
         return Probes.of_sources(dictionary, np.where(norms[:, 0] > norms[:, 1], self.base, self.chat)[None])
+
+    def scaling(self, dictionary: Crosscoder, probes: Probes, budget: int = 2 * 10**9) -> ScalingAccumulator:
+        """Sums of latent scaling of all latents with base and chat as targets 0 and 1, in at most `budget` bytes.
+
+        Where more than some 800,000 latents need it, documents go into fewer blocks.
+        """
+        n_blocks = budget // (dictionary.n_latents * bytes_of(2, len(probes.sources)))
+        return ScalingAccumulator(
+            dictionary, probes, n_blocks=min(max(n_blocks, 2), N_BLOCKS), targets=(self.base, self.chat)
+        )
 
 
 def choose_pair(

@@ -16,6 +16,7 @@ dictionary's own (normalised) space.
 Source: Minder et al., Overcoming Sparsity Artifacts in Crosscoders, arXiv 2504.02922, sections 3.2 and A.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -80,7 +81,8 @@ class Probes:
 
 @dataclass(frozen=True)
 class ScalingSums:
-    """The sums of a pass for the latents `first`, `first + 1`, ..., in float64; probes carry ||d||^2 divided out."""
+    """The sums of a pass for the latents `first`, `first + 1`, ..., in float64; probes carry ||d||^2 divided out.
+    Sources, those of the probes too, are counted among the accumulator's targets."""
 
     first: int
     probe_sources: Int[np.ndarray, "probe latent"]
@@ -106,28 +108,34 @@ class ScalingSums:
 
 
 class ScalingAccumulator(Accumulator):
-    """Sums of latent scaling for some latents (all of them unless `latents` is given), every source as target.
+    """Sums of latent scaling for some latents and some sources as targets; all of them unless they are given.
 
-    Takes (2 * probes + 1 + gated) * latents * blocks * sources * 8 bytes, and a copy of these latents' decoders.
+    Takes `bytes_of` a latent, and a copy of these latents' decoders.
     """
 
     needs_activations: ClassVar[bool] = True
 
     def __init__(
-        self, dictionary: Crosscoder, probes: Probes, latents: range | None = None, n_blocks: int = N_BLOCKS
+        self,
+        dictionary: Crosscoder,
+        probes: Probes,
+        latents: range | None = None,
+        n_blocks: int = N_BLOCKS,
+        targets: Sequence[int] | None = None,
     ) -> None:
         self.latents = range(dictionary.n_latents) if latents is None else latents
+        self.targets = list(range(dictionary.n_sources) if targets is None else targets)
         self.n_blocks = n_blocks
         self.probes = probes
         part = slice(self.latents.start, self.latents.stop)
         self._directions = [each[part].contiguous() for each in probes.directions]
-        self._decoders = [each.contiguous() for each in dictionary.W_dec.detach()[part].unbind(1)]
-        self._overlap, self._bias, self._squared_norm = _constants(dictionary, probes, self.latents)
+        self._decoders = [each.contiguous() for each in dictionary.W_dec.detach()[part][:, self.targets].unbind(1)]
+        self._overlap, self._bias, self._squared_norm = _constants(dictionary, probes, self.latents, self.targets)
         shape = (len(self.latents), n_blocks)
         self._norms = torch.stack(
             [torch.linalg.vector_norm(each, dim=1, dtype=torch.float64) for each in self._decoders], 1
         ).numpy()
-        sources, n_probes = dictionary.n_sources, len(probes.sources)
+        sources, n_probes = len(self.targets), len(probes.sources)
         self._n_active = torch.zeros(len(self.latents), dtype=torch.int64)
         self._moments = torch.zeros(*shape, 2, dtype=torch.float64)
         self._dots = torch.zeros(n_probes, *shape, 2 * sources, dtype=torch.float64)
@@ -148,7 +156,7 @@ class ScalingAccumulator(Accumulator):
         self._n_active += torch.bincount(latents, minlength=len(self.latents)).cpu()
         _add(self._moments, places, torch.stack([weight.square(), weight], 1))
         if self._gated is not None:
-            gate = torch.stack([codes.gate(source)[pairs] for source in range(codes.n_sources)], 1).cpu()
+            gate = torch.stack([codes.gate(source)[pairs] for source in self.targets], 1).cpu()
             _add(self._gated, places, gate * weight.square()[:, None])
         own, *dots = self._pair_dots(batch.x, batch.recon, latents, tokens)
         _add(self._own, places, own.double().cpu() * weight[:, None])
@@ -183,22 +191,22 @@ class ScalingAccumulator(Accumulator):
         def dots(rows: Tensor, directions: Tensor) -> Tensor:
             return kernels.dots(rows, directions, latents, tokens, whole)
 
-        n_sources = x.shape[1]
         columns: list[list[Tensor]] = [[] for _ in range(1 + len(self._directions))]
-        for source in range(n_sources):
+        for source in self.targets:
             rows = x[:, source].contiguous()
             for place, directions in enumerate(self._directions, start=1):
                 columns[place].append(dots(rows, directions))
-        for source in range(n_sources):
+        for source, decoders in zip(self.targets, self._decoders, strict=True):
             rows = x[:, source] - recon[:, source]
-            columns[0].append(dots(rows, self._decoders[source]))
+            columns[0].append(dots(rows, decoders))
             for place, directions in enumerate(self._directions, start=1):
                 columns[place].append(dots(rows, directions))
         return [torch.stack(each, 1) for each in columns]
 
     def merge(self, other: "ScalingAccumulator") -> None:
         """Add the sums of other tokens."""
-        assert (self.latents, self.n_blocks) == (other.latents, other.n_blocks), "accumulators made alike are merged"
+        mine, theirs = ((each.latents, each.n_blocks, each.targets) for each in (self, other))
+        assert mine == theirs, "accumulators made alike are merged"
         for name, tensor in other.state().items():
             self.state()[name].add_(tensor)
 
@@ -214,11 +222,11 @@ class ScalingAccumulator(Accumulator):
 
     def compute(self) -> ScalingSums:
         """The sums, divided by ||d||^2 where they hold a probe (NaN for a probe of norm 0)."""
-        n_sources = self._dots.shape[-1] // 2
+        n_sources = len(self.targets)
         dots = self._dots.numpy() / self._squared_norm[:, :, None, None]
         return ScalingSums(
             first=self.latents.start,
-            probe_sources=self.probes.sources[:, self.latents.start : self.latents.stop],
+            probe_sources=_places_of(self.probes.sources[:, self.latents.start : self.latents.stop], self.targets),
             n_active=self._n_active.numpy(),
             square=self._moments[..., 0].numpy(),
             total=self._moments[..., 1].numpy(),
@@ -250,11 +258,23 @@ def block_of(
     return (hashed % np.uint64(n_blocks)).astype(np.int64)
 
 
+def bytes_of(n_sources: int, n_probes: int) -> int:
+    """Bytes that the sums take a latent and block of documents, with a gate per source."""
+    return 8 * ((2 * n_probes + 2) * n_sources + 2)
+
+
 def latent_blocks(n_latents: int, n_sources: int, n_probes: int, budget: int, n_blocks: int = N_BLOCKS) -> list[range]:
     """Ranges of latents whose accumulators take at most `budget` bytes each."""
-    each = 8 * n_blocks * ((2 * n_probes + 2) * n_sources + 2)
-    size = max(budget // each, 1)
+    size = max(budget // (n_blocks * bytes_of(n_sources, n_probes)), 1)
     return [range(start, min(start + size, n_latents)) for start in range(0, n_latents, size)]
+
+
+def _places_of(sources: Int[np.ndarray, "probe latent"], targets: Sequence[int]) -> Int[np.ndarray, "probe latent"]:
+    """Where sources stand among the targets, -1 for others."""
+    places = np.full_like(sources, -1)
+    for place, target in enumerate(targets):
+        places[sources == target] = place
+    return places
 
 
 def _add(table: Float[Tensor, "latent block column"], places: Tensor, rows: Float[Tensor, "pair column"]) -> None:
@@ -262,11 +282,12 @@ def _add(table: Float[Tensor, "latent block column"], places: Tensor, rows: Floa
 
 
 def _constants(
-    dictionary: Crosscoder, probes: Probes, latents: range
+    dictionary: Crosscoder, probes: Probes, latents: range, targets: Sequence[int]
 ) -> tuple[np.ndarray, np.ndarray, Float[np.ndarray, "probe latent"]]:
     """<d, d_h> / ||d||^2, <d, b_dec_h> / ||d||^2 and ||d||^2, NaN in place of a norm of 0."""
     part = slice(latents.start, latents.stop)
-    W_dec, b_dec = dictionary.W_dec.detach()[part].double(), dictionary.b_dec.detach().double()
+    W_dec = dictionary.W_dec.detach()[part][:, targets].double()
+    b_dec = dictionary.b_dec.detach()[targets].double()
     overlap, bias, squared = [], [], []
     for directions in probes.directions:
         d = directions[part].double()

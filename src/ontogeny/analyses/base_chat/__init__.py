@@ -24,10 +24,9 @@ def run(inputs: AnalysisInputs, config: BaseChatConfig) -> Result:
 def ride(inputs: AnalysisInputs, config: BaseChatConfig) -> Accumulator:
     """The sums of latent scaling, each latent looked for along the decoder of the model where it is larger."""
     from ontogeny.latents.pair import choose_pair
-    from ontogeny.latents.scaling import ScalingAccumulator
 
     pair = choose_pair(inputs.dictionary.sources_out, inputs.sources, "base_chat", config.base, config.chat)
-    return ScalingAccumulator(inputs.dictionary, pair.probes(inputs.dictionary))
+    return pair.scaling(inputs.dictionary, pair.probes(inputs.dictionary))
 
 
 BASE_CHAT = Analysis("base_chat", BaseChatConfig, frozenset({"dictionary", "held_out", "series", "codes"}), run, ride)

@@ -46,8 +46,9 @@ def pair_of(inputs: AnalysisInputs, config: PatchedKLConfig) -> Pair:
 
 def make_rider(inputs: AnalysisInputs, config: PatchedKLConfig) -> ScalingAccumulator:
     """Every latent looked for along its decoder in chat, as published: how much of it does base hold?"""
-    chat = np.full((1, inputs.dictionary.n_latents), pair_of(inputs, config).chat)
-    return ScalingAccumulator(inputs.dictionary, Probes.of_sources(inputs.dictionary, chat))
+    pair = pair_of(inputs, config)
+    chat = np.full((1, inputs.dictionary.n_latents), pair.chat)
+    return pair.scaling(inputs.dictionary, Probes.of_sources(inputs.dictionary, chat))
 
 
 def rank_latents(sums: ScalingSums, dictionary: Crosscoder, pair: Pair, config: PatchedKLConfig) -> Rankings:
