@@ -2,6 +2,7 @@
 
 import json
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,7 @@ def test_shipped_recipes_fit_a_grown_family(name: str, family: Path) -> None:
     else:
         assert recipe.training is not None and recipe.training.total_steps <= 400 and recipe.training.lr >= 1e-3
         assert recipe.activations is not None
+        assert recipe.dictionary is not None and getattr(recipe.dictionary.activation, "k", 0) <= 32
         assert all(int(point.rpartition(".")[2]) < 4 for point in recipe.activations.hook_points)
     assert any(note.startswith("series") for note in recipe.notes) and "{" not in "".join(recipe.notes[1:])
 
@@ -145,6 +147,24 @@ def test_spread_keeps_both_ends() -> None:
     assert spread(10, 4) == [0, 3, 6, 9]
     assert spread(10, 1) == [9]
     assert spread(3, 8) == [0, 1, 2]
+
+
+def test_k_shrinks_with_the_width_and_is_said(family: Path) -> None:
+    small = open_family(family)
+    olmo = load_recipe("olmo-1b-triplet", env={}, family=small)
+    assert olmo.dictionary is not None and olmo.training is not None
+    # 200 begin as 1,000.
+    assert (olmo.dictionary.activation.k, olmo.training.initial_k) == (32, 160)  # type: ignore[attr-defined]
+    assert "dictionary.activation.k: 200 → 32" in olmo.notes and "training.initial_k: 1000 → 160" in olmo.notes
+    assert olmo.origin("dictionary.activation.k") == f"family {small.name}"
+    wider = load_recipe("olmo-1b-triplet", env={}, family=replace(small, d_model=512))
+    assert wider.dictionary is not None and wider.dictionary.activation.k == 128  # type: ignore[attr-defined]
+    assert not [note for note in load_recipe("demo", env={}, family=small).notes if "activation" in note]
+    text = find_recipe("demo").read_text().replace('"batchtopk", k = 32', '"groupmax", k = 300')
+    (family / "groups.toml").write_text(text.replace("n_latents = 2048", "n_latents = 3000"))
+    groups = load_recipe(family / "groups.toml", env={}, family=small)
+    # 32 groups of 3,000 latents would not be equal.
+    assert groups.dictionary is not None and groups.dictionary.activation.k == 30  # type: ignore[attr-defined]
 
 
 def test_a_command_line_value_wins_over_the_family(family: Path) -> None:

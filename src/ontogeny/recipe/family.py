@@ -14,6 +14,10 @@ MOST_CORPUS_TOKENS = 400_000
 MOST_STEPS = 400
 MOST_BATCH = 1024
 MOST_LATENTS = 4096
+# Latents on at once: a quarter of the width, or as many as the demo needs. OLMo's 200 of 2,048 dimensions are more than
+# a family of 128 has.
+MOST_K_SHARE = 1 / 4
+LEAST_K = 32
 # So few tokens hold few documents, and the split takes whole ones: short ones, and a larger share held out.
 LEAST_HELD_OUT = 0.1
 MOST_TOKENS_PER_DOCUMENT = 1000
@@ -75,7 +79,7 @@ def fit_to_family(recipe: Recipe, family: Family) -> dict[str, Any]:
 
     Snapshots are spread over the family, as many as the recipe asks for; a base/chat pair becomes its middle and its
     last snapshot. A hook point keeps its relative depth. Text that is not on this machine becomes the family's own.
-    Lengths in steps shrink with the training.
+    Lengths in steps shrink with the training, and k with the width.
     """
     changes: dict[str, Any] = {"series": _series(recipe, family), "family": None, "model": None}
     if recipe.corpus.context_length > family.context_length:
@@ -101,7 +105,25 @@ def fit_to_family(recipe: Recipe, family: Family) -> dict[str, Any]:
             changes[f"analyses.{name}.hook_points"] = [_same_depth(point, recipe, family) for point in chosen]
     if recipe.dictionary is not None and recipe.dictionary.latents_for(family.d_model) > MOST_LATENTS:
         changes |= {"dictionary.expansion": None, "dictionary.n_latents": MOST_LATENTS}
-    return changes | _quanta(recipe, family) | _training(recipe) | _behaviours(recipe, family)
+    return (
+        changes | _sparsity(recipe, family) | _quanta(recipe, family) | _training(recipe) | _behaviours(recipe, family)
+    )
+
+
+def _sparsity(recipe: Recipe, family: Family) -> dict[str, Any]:
+    """Fewer latents on at once, where k is the number of them; what k begins at shrinks by the same share."""
+    k = getattr(getattr(recipe.dictionary, "activation", None), "k", None)
+    most = max(round(family.d_model * MOST_K_SHARE), LEAST_K)
+    if recipe.dictionary is None or k is None or k <= most:
+        return {}
+    if recipe.dictionary.activation.kind == "groupmax":
+        # Groups are equal.
+        n_latents = min(recipe.dictionary.latents_for(family.d_model), MOST_LATENTS)
+        most = next(groups for groups in range(most, 0, -1) if n_latents % groups == 0)
+    changes: dict[str, Any] = {"dictionary.activation.k": most}
+    if recipe.training is not None and recipe.training.initial_k is not None:
+        changes["training.initial_k"] = max(round(recipe.training.initial_k * most / k), most)
+    return changes
 
 
 def _behaviours(recipe: Recipe, family: Family) -> dict[str, Any]:
