@@ -1,6 +1,7 @@
 """The documentation against the code: nothing unnamed, no dead link, every example parses, the key reference is new."""
 
 import ast
+import html
 import importlib
 import importlib.util
 import re
@@ -16,6 +17,7 @@ import ontogeny
 from ontogeny.activations.memory import MemoryStore
 from ontogeny.analyses import ANALYSES
 from ontogeny.cli import app
+from ontogeny.commands import demo
 from ontogeny.dictionaries.activation_functions import ACTIVATION_FUNCTIONS
 from ontogeny.dictionaries.config import CrosscoderConfig
 from ontogeny.dictionaries.crosscoder import Crosscoder
@@ -230,3 +232,10 @@ def test_the_key_reference_is_up_to_date() -> None:
     assert reference.render() == written, "run `python docs/reference.py`: docs/recipe-reference.md is out of date"
     undescribed = re.findall(r"^\| `(\w+)` \|.*\|  \|$", written, re.MULTILINE)
     assert not undescribed, f"keys without a help text: {', '.join(undescribed)}"
+
+
+def test_the_picture_of_the_demo_has_the_form_of_what_is_printed() -> None:
+    drawn = html.unescape(re.sub(r"<[^>]+>", "", (DOCS / "demo.svg").read_text(encoding="utf-8"))).replace("\xa0", " ")
+    titles = re.findall(r'title=f?"([^"{]+)', Path(demo.__file__).read_text(encoding="utf-8"))
+    missing = [words for words in (*(heading for _, heading, _ in demo.QUALITY), *titles) if words not in drawn]
+    assert len(titles) == 3 and not missing, f"run `python docs/demo.py WORKSPACE`: docs/demo.svg lacks {missing}"

@@ -97,18 +97,20 @@ def test_a_run_ends_with_where_to_look(workspace: Workspace) -> None:
 def test_latents_are_late_or_early_only_where_they_differ(tmp_path: Path, firsts: tuple[str, str], told: bool) -> None:
     words = {"before": "a", "token": "b", "after": "c", "n_tokens": 9, "rank": 0}
     rows = [
-        {"which": which, "latent": 3, "first": first, **words} for which, first in zip(("latest", "earliest"), firsts)
+        {"which": which, "latent": latent, "first": first, **words}
+        for which, latent, first in zip(("latest", "earliest"), (7, 3), firsts)
     ]
     tables = (
         table("live", [{"source": "step0", "live": 2, "born": 2, "gone": 0}]),
         table("extremes", rows),
     )
-    summary = {"n_seen": 2, "n_latents": 2, "n_tokens": 9, "live_in_all": 2, "live_in_one": 0}
+    summary = {"n_seen": 2, "n_latents": 2, "n_tokens": 9, "live_share": 0.25, "live_in_all": 2, "live_in_one": 0}
     fill_workspace(tmp_path, {"lifetimes": Result("lifetimes", tables, (), summary)})
     console = Console(width=120)
     with console.capture() as said:
         print_story(list(gather_results(Workspace(tmp_path), "made-up").results.values()), console)
     assert ("appear latest" in said.get(), "appear earliest" in said.get()) == (told, told)
+    assert "at least 0.25 of its largest. 2 of 2 latents fire" in said.get()
 
 
 @pytest.mark.parametrize(

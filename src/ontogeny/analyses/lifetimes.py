@@ -66,6 +66,7 @@ def run(inputs: AnalysisInputs, config: LifetimesConfig) -> Result:
         "n_latents": len(norms),
         "n_seen": int((fired > 0).sum()),
         "n_tokens": firings.n_tokens,
+        "live_share": config.live_share,
         "live": {name: int(count) for name, count in zip(names, seen.sum(axis=0), strict=True)},
         "live_in_all": int(seen.all(axis=1).sum()),
         "live_in_one": int((seen.sum(axis=1) == 1).sum()),

@@ -1,12 +1,15 @@
 """The demo: the whole story on a model grown on this machine, told in three tables."""
 
+import itertools
 from collections.abc import Sequence
+from operator import itemgetter
 from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as Grid
 
+from ontogeny.analyses.lifetimes import LifetimesConfig
 from ontogeny.results import Result, load_result
 from ontogeny.results.gathering import RESULT_KINDS, kind_of
 from ontogeny.workspace import Artifact
@@ -33,10 +36,7 @@ def print_story(made: Sequence[Artifact], console: Console, variant: str = "") -
     if "lifetimes" in found:
         lifetimes = load_result(found.pop("lifetimes").path)
         print_lives(lifetimes, console)
-        # Where all latents live from one snapshot on, none of them is late or early.
-        if len({row["first"] for row in lifetimes.table("extremes").rows()}) > 1:
-            for which in ("latest", "earliest"):
-                print_extremes(lifetimes, which, console)
+        print_extremes(lifetimes, console)
     for kind, artifact in found.items():
         console.print(f"{kind}: `ontogeny show {artifact.id}`", highlight=False, markup=False)
         if "dictionary" not in artifact.inputs:
@@ -70,7 +70,7 @@ def print_quality(evaluation: Result, console: Console) -> None:
         grid.add_row(*(_with_error(row, name, form) for name, _, form in QUALITY))
     console.print(grid)
     summary = evaluation.summary
-    words = [f"mean variance explained {summary['fve']:.3f} at {summary['l0']:.1f} latents per token"]
+    words = [f"Mean variance explained {summary['fve']:.3f} at {summary['l0']:.1f} latents per token"]
     words.append(f"{summary['dead']:.1%} of the latents never fire")
     rows = evaluation.table("per_source").rows()
     if any(row.get("ce_clean") is not None and row.get("ce_recovered") is None for row in rows):
@@ -88,38 +88,46 @@ def _with_error(row: dict[str, Any], name: str, form: str) -> str:
 
 def print_lives(lifetimes: Result, console: Console) -> None:
     """How many latents live in which snapshots."""
-    grid = Grid(
-        title="In which snapshots latents live (decoder norm at least half of their largest)", header_style="bold"
-    )
+    grid = Grid(title="In which snapshots latents live", header_style="bold")
     for heading in ("snapshot", "live", "born here", "gone since the last"):
         grid.add_column(heading, justify="left" if heading == "snapshot" else "right")
     for row in lifetimes.table("live").rows():
-        grid.add_row(row["source"], str(row["live"]), str(row["born"]), str(row["gone"]))
+        grid.add_row(row["source"], *(f"{row[name]:,}" for name in ("live", "born", "gone")))
     console.print(grid)
     summary = lifetimes.summary
+    share = summary.get("live_share", LifetimesConfig.model_fields["live_share"].default)
     console.print(
-        f"{summary['n_seen']} of {summary['n_latents']} latents fire on {summary['n_tokens']:,} held-out tokens; "
-        f"{summary['live_in_all']} live in all snapshots, {summary['live_in_one']} in one only.\n",
+        f"A latent lives where its decoder norm is at least {share:g} of its largest. {summary['n_seen']:,} of "
+        f"{summary['n_latents']:,} latents fire on {summary['n_tokens']:,} held-out tokens; "
+        f"{summary['live_in_all']:,} live in all snapshots, {summary['live_in_one']:,} in one only.\n",
         highlight=False,
     )
 
 
-def print_extremes(lifetimes: Result, which: str, console: Console) -> None:
-    """The latents that appear latest or earliest, with their strongest tokens in context."""
+def print_extremes(lifetimes: Result, console: Console) -> None:
+    """The latents that appear latest and earliest, where some appear after others."""
+    rows: dict[str, list[dict[str, Any]]] = {"latest": [], "earliest": []}
+    for row in lifetimes.table("extremes").rows():
+        rows[row["which"]].append(row)
+    begin = {row["first"] for row in rows["earliest"] if row["rank"] == 0}
+    rows["latest"] = [row for row in rows["latest"] if row["first"] not in begin]
+    if rows["latest"]:
+        for which, shown in rows.items():
+            console.print(_extremes(which, shown), "")
+
+
+def _extremes(which: str, rows: Sequence[dict[str, Any]]) -> Grid:
+    """A line a latent, with its strongest tokens in context."""
     grid = Grid(title=f"The latents that appear {which}", header_style="bold")
     grid.add_column("latent", justify="right")
     grid.add_column("first live in")
     grid.add_column("fires on", justify="right")
     grid.add_column("strongest tokens in context", overflow="fold")
-    shown: dict[int, list[dict[str, Any]]] = {}
-    for row in lifetimes.table("extremes").rows():
-        if row["which"] == which:
-            shown.setdefault(row["rank"], []).append(row)
-    for rank in sorted(shown):
-        rows = shown[rank]
-        contexts = "\n".join(_context(row) for row in rows)
-        grid.add_row(str(rows[0]["latent"]), rows[0]["first"], f"{rows[0]['n_tokens']} tokens", contexts)
-    console.print(grid)
+    for _, contexts in itertools.groupby(sorted(rows, key=itemgetter("rank")), key=itemgetter("rank")):
+        first, *others = contexts
+        texts = "\n".join(_context(row) for row in (first, *others))
+        grid.add_row(str(first["latent"]), first["first"], f"{first['n_tokens']:,} tokens", texts)
+    return grid
 
 
 def _context(row: dict[str, Any]) -> str:
