@@ -117,6 +117,30 @@ def test_safetensors_words_for_a_full_disk_are_understood(tmp_path: Path) -> Non
         raise SafetensorError("Error while serializing: invalid header")
 
 
+def test_a_place_that_is_no_folder_or_not_ours_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ArtifactError, match=r"file is no folder"):
+        Workspace(tmp_path / "file")
+    with pytest.raises(ArtifactError, match=r"file is no folder"):
+        Workspace(tmp_path, {"activations": tmp_path / "file"})
+    with pytest.raises(ArtifactError, match=r"cannot be written \(Not a directory\)"):
+        Workspace(tmp_path / "file" / "deeper").begin("corpora", {})
+
+    def refuse(_: int) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    with pytest.raises(ArtifactError, match="Read-only file system"):
+        Workspace(tmp_path / "home").begin("corpora", {}, name="a")
+
+
+def test_a_damaged_manifest_is_named(tmp_path: Path) -> None:
+    artifact = Workspace(tmp_path).begin("corpora", {}).finish()
+    (artifact.path / MANIFEST).write_text('{"kind": "cor')
+    with pytest.raises(ArtifactError, match=f"{artifact.id}/manifest.json is damaged"):
+        Workspace(tmp_path).artifacts()
+
+
 def test_full_disk_is_one_sentence_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_json(tmp_path / "kept.json", 1)
 

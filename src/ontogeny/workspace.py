@@ -43,13 +43,22 @@ STORAGE = "storage.json"
 DRAFT = "draft.json"
 RECORDED_PACKAGES = ("ontogeny", "torch", "transformers", "tokenizers", "datasets", "safetensors", "numpy", "pyarrow")
 
+_UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ENAMETOOLONG)
+
 
 @contextlib.contextmanager
 def disk_errors(path: Path) -> Iterator[None]:
-    """Turn "no space left" into `DiskFull`, naming the place; every other OSError passes."""
+    """Turn "no space left" into `DiskFull` and "not allowed here" into `ArtifactError`, naming the place; every other
+    OSError passes."""
     try:
         yield
     except (OSError, SafetensorError) as error:
+        if getattr(error, "errno", None) in _UNWRITABLE:
+            assert isinstance(error, OSError), "only the system's errors have numbers"
+            raise ArtifactError(
+                f"{path} cannot be written ({error.strerror}); name a folder that can be, with --workspace, [storage] "
+                "or the command's own option."
+            ) from error
         # safetensors says the number in words alone: "... (os error 28)".
         full = (errno.ENOSPC, errno.EDQUOT)
         if getattr(error, "errno", None) not in full and not any(f"(os error {n})" in str(error) for n in full):
@@ -81,8 +90,13 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Read a JSON file."""
-    return json.loads(path.read_text(encoding="utf-8"))
+    """Read a JSON file; ArtifactError where it is damaged: those that are written here are whole or not there."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ArtifactError(
+            f"{path} is damaged: it is no JSON; delete {path.parent}, the same recipe makes what was in it again."
+        ) from error
 
 
 @dataclass(frozen=True)
@@ -158,6 +172,9 @@ class Workspace:
         unknown = sorted(set(self.storage) - set(KINDS))
         if unknown:
             raise ArtifactError(f"[storage] has no kind {unknown[0]!r}; the kinds are {', '.join(KINDS)}.")
+        for place in (self.root, *self.storage.values()):
+            if place.exists() and not place.is_dir():
+                raise ArtifactError(f"{place} is no folder; name one with --workspace or [storage].")
 
     def directory(self, kind: str) -> Path:
         """Where artifacts of this kind lie."""

@@ -1,5 +1,6 @@
 """What a workspace holds: listing, showing and pruning its artifacts."""
 
+import contextlib
 import json
 from collections.abc import Sequence
 from typing import Any
@@ -52,8 +53,14 @@ def select(artifacts: Sequence[Artifact], where: Sequence[str], sort: str | None
 
 
 def _holds(artifact: Artifact, key: str, value: str) -> bool:
-    """Whether a fact has this value; a name is any of the artifact's names."""
-    return value in artifact.names if key == "name" else str(facts_of(artifact).get(key)) == value
+    """Whether a fact has this value, however a number is written; a name is any of the artifact's names."""
+    if key == "name":
+        return value in artifact.names
+    fact = facts_of(artifact).get(key)
+    if isinstance(fact, int | float) and not isinstance(fact, bool):
+        with contextlib.suppress(ValueError):
+            return fact == float(value)
+    return str(fact).lower() == value.lower()
 
 
 def _check_key(key: str, known: set[str]) -> None:
@@ -63,7 +70,10 @@ def _check_key(key: str, known: set[str]) -> None:
 
 
 def print_list(artifacts: Sequence[Artifact], console: Console) -> None:
-    """One line an artifact."""
+    """One line an artifact; a word where there is none."""
+    if not artifacts:
+        console.print("nothing here answers to that", highlight=False)
+        return
     grid = Grid(box=None, pad_edge=False, header_style="bold")
     for heading in ("kind", "id", "name", "what", "made", "size", *SHOWN):
         grid.add_column(heading, justify="right" if heading in ("size", *SHOWN) else "left", no_wrap=True)
