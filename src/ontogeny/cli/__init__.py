@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable, Sequence
 from importlib import metadata
 
-from cyclopts import App, CycloptsError, Group
+from cyclopts import App, CycloptsError, Group, Parameter
 
 from ontogeny.cli import keeping, looking, making, planning, steering
 from ontogeny.errors import OntogenyError
@@ -48,6 +48,7 @@ app = App(
     name="ontogeny",
     help="Shows how a language model came to know what it knows, with one sparse dictionary over its snapshots.",
     version=lambda: metadata.version("ontogeny"),
+    default_parameter=Parameter(negative=()),  # a switch that is off needs no opposite
     help_epilogue="Recipes are TOML files or shipped names (`ontogeny show demo --resolved` lists every key). Any key "
     "can be set as --section.key VALUE, or by an environment variable ONTOGENY_SECTION_KEY.",
 )

@@ -1,9 +1,6 @@
 """Commands that keep house and move dictionaries: prune, export, import."""
 
 from pathlib import Path
-from typing import Annotated
-
-from cyclopts import Parameter
 
 from ontogeny.commands.options import PLACE, Place, open_console, open_workspace
 
@@ -26,13 +23,17 @@ def export_artifact(
     destination: Path,
     *,
     format: str,
-    unit_decoder: Annotated[bool, Parameter(negative=())] = False,
+    unit_decoder: bool = False,
     place: Place = PLACE,
 ) -> None:
     """Write a dictionary as another project's files.
 
     Parameters
     ----------
+    reference
+        Name of a recipe, or id of a dictionary.
+    destination
+        Folder or file to write.
     format
         saelens, sparsify, dictionary_learning and others; a wrong one lists them.
     unit_decoder

@@ -21,7 +21,7 @@ from ontogeny.errors import ConfigError
 def list_artifacts(
     *,
     kind: str | None = None,
-    where: Annotated[tuple[str, ...], Parameter(negative=())] = (),
+    where: Annotated[tuple[str, ...], Parameter(show_default=False)] = (),
     sort: str | None = None,
     place: Place = PLACE,
 ) -> None:
@@ -72,8 +72,8 @@ def write_report(
     latents: str | None = None,
     top: int | None = None,
     by: str | None = None,
-    lowest: Annotated[bool, Parameter(negative=())] = False,
-    clusters: Annotated[bool, Parameter(negative=())] = False,
+    lowest: bool = False,
+    clusters: bool = False,
     samples: int | None = None,
     before: int | None = None,
     after: int | None = None,
@@ -127,7 +127,7 @@ def write_figures(
     reference: str,
     *,
     dest: Path | None = None,
-    format: Annotated[tuple[str, ...], Parameter(negative=())] = ("pdf", "svg", "png"),
+    format: Annotated[tuple[str, ...], Parameter(show_default=False)] = ("pdf", "svg", "png"),
     place: Place = PLACE,
 ) -> None:
     """Write every view of a result as a figure and every table as CSV and LaTeX.
@@ -139,7 +139,7 @@ def write_figures(
     dest
         Folder to write to; figures/ID if absent.
     format
-        pdf, svg or png; several may be given.
+        pdf, svg or png; several may be given, all three if absent.
     """
     from ontogeny.commands.figures import write_figures as write
 
@@ -172,7 +172,7 @@ def annotate(
     *,
     behaviour: str | None = None,
     top: int | None = None,
-    each: Annotated[bool, Parameter(negative=())] = False,
+    each: bool = False,
     latents: str | None = None,
     dest: Path | None = None,
     filled: Annotated[Path | None, Parameter(name="--import")] = None,

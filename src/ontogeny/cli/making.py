@@ -1,31 +1,35 @@
 """Commands that make: the demo, a whole run, one stage."""
 
 from collections.abc import Sequence
+from typing import Annotated
 
-from ontogeny.commands.options import OPTIONS, Options, Overrides, open_console, open_runs
+from cyclopts import Parameter
+
+from ontogeny.commands.options import OPTIONS, Options, Overrides, RecipeName, open_console, open_runs
 from ontogeny.errors import ConfigError
 
+# Scripts may say --no-serve, so that no dashboard ever holds them up.
+Serve = Annotated[bool, Parameter(negative="--no-serve", show=False)]
 
-def demo(*overrides: Overrides, fast: bool = False, serve: bool = False, options: Options = OPTIONS) -> None:
+
+def demo(*overrides: Overrides, fast: bool = False, serve: Serve = False, options: Options = OPTIONS) -> None:
     """Grow a small model on this machine and run the whole story on it.
 
     Parameters
     ----------
     fast
         A smaller model: under a minute instead of some five.
-    serve
-        Open the dashboard afterwards, in the versions that have one.
     """
     from ontogeny.commands.demo import print_story
     from ontogeny.pipeline import run_stages
 
     if serve:
-        raise ConfigError("this version has no dashboard; run the demo with --no-serve, its default.")
+        raise ConfigError("this version has no dashboard; leave out --serve.")
     for run in open_runs("demo-fast" if fast else "demo", overrides, options):
         print_story(run_stages(run), open_console())
 
 
-def run(recipe: str, *overrides: Overrides, options: Options = OPTIONS) -> None:
+def run(recipe: RecipeName, *overrides: Overrides, options: Options = OPTIONS) -> None:
     """Run all stages that a recipe names; finished ones are skipped, a cut-off one goes on."""
     from ontogeny.commands.demo import print_story
     from ontogeny.pipeline import run_stages
@@ -34,12 +38,12 @@ def run(recipe: str, *overrides: Overrides, options: Options = OPTIONS) -> None:
         print_story(run_stages(each), open_console(), each.variant)
 
 
-def grow(recipe: str, *overrides: Overrides, options: Options = OPTIONS) -> None:
+def grow(recipe: RecipeName, *overrides: Overrides, options: Options = OPTIONS) -> None:
     """Train the recipe's small model family, with a snapshot at every power of two and then at even steps."""
     _run_stage("grow", recipe, overrides, options)
 
 
-def harvest(recipe: str, *overrides: Overrides, options: Options = OPTIONS) -> None:
+def harvest(recipe: RecipeName, *overrides: Overrides, options: Options = OPTIONS) -> None:
     """Store the activations of every snapshot; torn or altered shards are found and redone."""
     from ontogeny.pipeline import harvest as harvest_stage
 
@@ -52,17 +56,17 @@ def harvest(recipe: str, *overrides: Overrides, options: Options = OPTIONS) -> N
         )
 
 
-def train(recipe: str, *overrides: Overrides, options: Options = OPTIONS) -> None:
+def train(recipe: RecipeName, *overrides: Overrides, options: Options = OPTIONS) -> None:
     """Learn the dictionary."""
     _run_stage("train", recipe, overrides, options)
 
 
-def evaluate(recipe: str, *overrides: Overrides, options: Options = OPTIONS) -> None:
+def evaluate(recipe: RecipeName, *overrides: Overrides, options: Options = OPTIONS) -> None:
     """Judge the dictionary on held-out text."""
     _run_stage("evaluate", recipe, overrides, options)
 
 
-def analyze(recipe: str, *overrides: Overrides, options: Options = OPTIONS) -> None:
+def analyze(recipe: RecipeName, *overrides: Overrides, options: Options = OPTIONS) -> None:
     """Make the analyses that the recipe asks for."""
     _run_stage("analyze", recipe, overrides, options)
 

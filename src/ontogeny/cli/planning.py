@@ -1,9 +1,13 @@
 """Commands before spending anything: the cost of a recipe, whether its snapshots are sound, which there are."""
 
-from ontogeny.commands.options import OPTIONS, Options, Overrides, open_console, open_runs
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from ontogeny.commands.options import OPTIONS, Options, Overrides, RecipeName, open_console, open_runs
 
 
-def plan(recipe: str, *overrides: Overrides, options: Options = OPTIONS) -> None:
+def plan(recipe: RecipeName, *overrides: Overrides, options: Options = OPTIONS) -> None:
     """Say what a recipe will download, store, hold in memory and take in hours, before anything starts.
 
     Where the snapshots are on this machine, analyses are held against their tokenizer too.
@@ -19,7 +23,12 @@ def plan(recipe: str, *overrides: Overrides, options: Options = OPTIONS) -> None
         print_plan(plan_recipe(each.recipe, rate), rate, open_console())
 
 
-def audit(recipe: str, *overrides: Overrides, deep: bool = True, options: Options = OPTIONS) -> None:
+def audit(
+    recipe: RecipeName,
+    *overrides: Overrides,
+    deep: Annotated[bool, Parameter(negative="--no-deep")] = True,
+    options: Options = OPTIONS,
+) -> None:
     """Check that the snapshots are what they claim to be: order, file hashes, spot checks of the weights.
 
     Errors end with exit code 2, warnings and notes with 0.
@@ -39,7 +48,9 @@ def audit(recipe: str, *overrides: Overrides, deep: bool = True, options: Option
     refuse_errors(recipe, reports)
 
 
-def revisions(model: str, *, match: str | None = None, sizes: bool = True) -> None:
+def revisions(
+    model: str, *, match: str | None = None, sizes: Annotated[bool, Parameter(negative="--no-sizes")] = True
+) -> None:
     """List the snapshots of a model, with a recipe section to paste.
 
     Parameters

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ontogeny.recipe import Family, Recipe
     from ontogeny.workspace import Workspace
 
+RecipeName = Annotated[str, Parameter(help="A TOML file, or the name of a shipped recipe.")]
 Overrides = Annotated[str, Parameter(allow_leading_hyphen=True, help="Keys of the recipe: --section.key VALUE.")]
 
 
@@ -38,7 +39,7 @@ class Options(Place):
 
     family: str | None = None
     """Run the recipe on this family of models instead: a folder of step0, step1, … or the name of a grown one."""
-    sweep: Annotated[tuple[str, ...], Parameter(negative=())] = ()
+    sweep: Annotated[tuple[str, ...], Parameter(show_default=False)] = ()
     """A grid: section.key=a,b runs the recipe for every value; several make every combination."""
 
 
