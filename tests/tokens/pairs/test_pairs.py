@@ -253,3 +253,54 @@ def test_induction_takes_common_words_where_few_nouns_are_single_tokens() -> Non
     assert not {pair.right for pair in iter_pairs(BehaviourConfig(kind="induction"))} & {
         f" {word}" for word in ("any", "if")
     }
+
+
+FEATURE = '{"clean_prefix": "a", "patch_prefix": %s, "clean_answer": " b", "patch_answer": " c"}'
+
+
+@pytest.mark.parametrize(
+    ("kind", "content", "hint"),
+    [
+        ("blimp", b"", "none to read"),
+        ("blimp", b"\n\n", "none to read"),
+        ("blimp", b'{"sentence_good": "a b"}', "line 1 of .* has no 'sentence_bad'"),
+        ("blimp", b'{"sentence_good": "a b", "sentence_bad": 3}', "sentence_bad = 3, which is no text"),
+        (
+            "blimp",
+            b'{"two_prefix_prefix_good": "a", "sentence_good": "a", "sentence_bad": "b"}',
+            "'two_prefix_prefix_bad'",
+        ),
+        ("blimp", b'{"one_prefix_prefix": "a", "sentence_good": "a", "sentence_bad": "b"}', "'one_prefix_word_good'"),
+        ("blimp", b'{"sentence_good": "a", "sen', "line 1 of .* is no JSON object"),
+        ("blimp", b"[1, 2]", "one object a line"),
+        ("blimp", b"\xff\xfe{}", "not UTF-8"),
+        ("clams", b'{"clean_prefix": "a", "clean_answer": " b", "patch_answer": null}', "'patch_answer'"),
+        ("feature_circuits", (FEATURE % "null").encode(), "'patch_prefix'"),
+        ("feature_circuits", f"[{FEATURE % 3},\n{FEATURE % 3}]".encode(), "one object a line"),
+        ("jsonl", b'{"clean_prefix": 5, "right": " a"}', "clean_prefix = 5"),
+        ("jsonl", b'{"clean_prefix": "\\ud800", "right": " a"}', "no text"),
+        ("jsonl", b'{"clean_prefix": "a", "right": " b", "wrong": " c", "sentences": "ab"}', "two texts in a list"),
+        ("jsonl", b'{"clean_prefix": "a", "right": " b", "wrnog": " c"}', "field 'wrnog'"),
+        ("multiblimp", b"sen,wrong_sen\na,b", "column 'sen'.*between tabs"),
+        ("multiblimp", b"sen\twrong_sen\na b\ta c\nalone", "line 3 of .* has no 'wrong_sen'"),
+        ("multiblimp", b"sen\twrong_sen\n\xff\tb", "line 2 of .* is not UTF-8"),
+        ("multiblimp", b"sen\twrong_sen\n" + b"a" * 200_000 + b"\tb", "line 2 of .* is no row"),
+    ],
+    ids=range(20),
+)
+def test_damaged_files_are_named_in_one_sentence(tmp_path: Path, kind: str, content: bytes, hint: str) -> None:
+    file = tmp_path / "pairs.data"
+    file.write_bytes(content)
+    config = BehaviourConfig.model_validate({"kind": kind, "path": str(file)})
+    with pytest.raises(CorpusError, match=hint) as caught:
+        tokenize_pairs(iter_pairs(config), Words(), PairPolicy())
+    assert "\n" not in str(caught.value)
+
+
+def test_marks_of_byte_order_numbered_clusters_and_nulls_are_read(tmp_path: Path) -> None:
+    row = '{"clean_prefix": "The boy", "right": " is", "wrong": " are", "cluster": 4, "phenomenon": null}'
+    (tmp_path / "pairs.jsonl").write_bytes(b"\xef\xbb\xbf" + row.encode())
+    (pair,) = iter_pairs(BehaviourConfig(kind="jsonl", path=str(tmp_path / "pairs.jsonl")))
+    assert (pair.cluster, pair.phenomenon, pair.clean_prefix) == ("4", "pairs", "The boy")
+    (tmp_path / "folder.jsonl").mkdir()
+    assert len(list(iter_pairs(BehaviourConfig(kind="jsonl", path=str(tmp_path))))) == 1

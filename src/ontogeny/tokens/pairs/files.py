@@ -2,7 +2,7 @@
 
 import csv
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ def iter_blimp(config: BehaviourConfig) -> Iterator[MinimalPair]:
     Warstadt et al. 2020, arXiv 1912.00582. Clusters are the prefixes.
     """
     for path in paths_of(config):
-        for row in _json_lines(path, ("sentence_good", "sentence_bad")):
+        for row in _json_lines(path, _needed_of_blimp):
             sentences = (row["sentence_good"], row["sentence_bad"])
             common: dict[str, Any] = {
                 "phenomenon": row.get("UID") or path.stem,
@@ -43,7 +43,9 @@ def iter_clams(config: BehaviourConfig) -> Iterator[MinimalPair]:
     """
     for path in paths_of(config):
         language = config.language or path.stem.partition("_")[0]
-        for row in _json_lines(path, ("clean_prefix", "clean_answer", "patch_answer")):
+        for row in _json_lines(
+            path, lambda row: ("clean_prefix", "clean_answer", "patch_answer"), ("sentence_good", "sentence_bad")
+        ):
             if row.get("skip"):
                 continue
             good, bad = row.get("sentence_good"), row.get("sentence_bad")
@@ -65,14 +67,15 @@ def iter_multiblimp(config: BehaviourConfig) -> Iterator[MinimalPair]:
     """
     for path in paths_of(config):
         language = config.language or (path.parent.name if path.stem == "data" else path.stem)
-        with path.open(encoding="utf-8", newline="") as file:
-            rows = csv.DictReader(file, delimiter="\t")
+        rows = csv.DictReader((line for _, line in _lines(path)), delimiter="\t")
+        try:
             missing = {"sen", "wrong_sen"} - set(rows.fieldnames or ())
             if missing:
                 raise CorpusError(
-                    f"{path} has no column {sorted(missing)[0]!r}; a MultiBLiMP table has sen, wrong_sen."
+                    f"{path} has no column {sorted(missing)[0]!r}; a MultiBLiMP table has sen, wrong_sen, between tabs."
                 )
             for row in rows:
+                _check_row(row, f"line {rows.line_num} of {path}", ("sen", "wrong_sen"))
                 yield sentence_pair(
                     row["sen"],
                     row["wrong_sen"],
@@ -81,6 +84,10 @@ def iter_multiblimp(config: BehaviourConfig) -> Iterator[MinimalPair]:
                     language=language,
                     sentences=(row["sen"], row["wrong_sen"]),
                 )
+        except csv.Error as error:
+            raise CorpusError(
+                f"line {rows.line_num} of {path} is no row of a table: {error}; mend the file."
+            ) from error
 
 
 def iter_feature_circuits(config: BehaviourConfig) -> Iterator[MinimalPair]:
@@ -89,7 +96,7 @@ def iter_feature_circuits(config: BehaviourConfig) -> Iterator[MinimalPair]:
     Marks et al. 2024, arXiv 2403.19647. True minimal pairs; the cluster is the pair of subjects, whichever is clean.
     """
     for path in paths_of(config):
-        for row in _json_lines(path, ("clean_prefix", "patch_prefix", "clean_answer", "patch_answer")):
+        for row in _json_lines(path, lambda row: ("clean_prefix", "patch_prefix", "clean_answer", "patch_answer")):
             clean, patch = row["clean_prefix"], row["patch_prefix"]
             yield MinimalPair(
                 clean,
@@ -105,15 +112,26 @@ def iter_feature_circuits(config: BehaviourConfig) -> Iterator[MinimalPair]:
 def iter_jsonl(config: BehaviourConfig) -> Iterator[MinimalPair]:
     """Plain JSON lines with the fields of `MinimalPair`; clean_prefix and right are needed."""
     fields = set(MinimalPair.__dataclass_fields__)
+    optional = ("wrong", "patch_prefix", "phenomenon", "language")
     for path in paths_of(config):
-        for row in _json_lines(path, ("clean_prefix", "right")):
+        for row in _json_lines(path, lambda row: ("clean_prefix", "right"), optional):
             unknown = sorted(set(row) - fields)
             if unknown:
                 raise CorpusError(f"{path} has a field {unknown[0]!r}; a pair has {', '.join(sorted(fields))}.")
-            given = {"wrong": None, "phenomenon": path.stem, "language": config.language or "en", **row}
-            if given.get("sentences") is not None:
-                given["sentences"] = tuple(given["sentences"])
+            known = {name: value for name, value in row.items() if value is not None}
+            given = {"wrong": None, "phenomenon": path.stem, "language": config.language or "en", **known}
+            given["cluster"] = str(given.get("cluster", ""))
+            if "sentences" in given:
+                given["sentences"] = _both_sentences(given["sentences"], path)
             yield MinimalPair(**given)
+
+
+def _both_sentences(given: Any, path: Path) -> tuple[str, str]:
+    if not isinstance(given, list) or len(given) != 2 or not all(isinstance(each, str) for each in given):
+        raise CorpusError(
+            f"{path} has sentences = {_short(given)}; give the right and the wrong one: two texts in a list."
+        )
+    return given[0], given[1]
 
 
 def sentence_pair(good: str, bad: str, **common: Any) -> MinimalPair:
@@ -136,6 +154,7 @@ def paths_of(config: BehaviourConfig) -> list[Path]:
         found = [*sorted(given.glob("*.json*")), *sorted(given.glob("*.tsv"))]
     else:
         found = sorted(Path(given.anchor).glob(str(given.relative_to(given.anchor))))
+    found = [path for path in found if path.is_file()]
     if not found:
         raise CorpusError(
             f"there is no file at {config.path}; give a file, a folder or a pattern of {config.kind} pairs."
@@ -153,16 +172,58 @@ def _difference(clean: str, patch: str) -> str:
     return " ".join("/".join(pair) for pair in words) or min(clean, patch)
 
 
-def _json_lines(path: Path, needed: tuple[str, ...]) -> Iterator[dict[str, Any]]:
-    with path.open(encoding="utf-8") as file:
+def _needed_of_blimp(row: dict[str, Any]) -> tuple[str, ...]:
+    """What a BLiMP row must hold, by the kind of its set."""
+    if "two_prefix_prefix_good" in row:
+        return ("sentence_good", "sentence_bad", "two_prefix_prefix_good", "two_prefix_prefix_bad", "two_prefix_word")
+    if "one_prefix_prefix" in row:
+        return ("sentence_good", "sentence_bad", "one_prefix_prefix", "one_prefix_word_good", "one_prefix_word_bad")
+    return ("sentence_good", "sentence_bad")
+
+
+def _json_lines(
+    path: Path, needed: Callable[[dict[str, Any]], tuple[str, ...]], optional: tuple[str, ...] = ()
+) -> Iterator[dict[str, Any]]:
+    """The objects of a file; `needed` of one are texts, `optional` ones texts or absent. CorpusError names the line."""
+    for number, line in _lines(path):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except (json.JSONDecodeError, RecursionError) as error:
+            reason = error.msg if isinstance(error, json.JSONDecodeError) else "nested too deeply"
+            raise CorpusError(
+                f"line {number} of {path} is no JSON object ({reason}); a file of pairs has one object a line."
+            ) from error
+        if not isinstance(row, dict):
+            raise CorpusError(f"line {number} of {path} is no JSON object; a file of pairs has one object a line.")
+        _check_row(row, f"line {number} of {path}", needed(row), optional)
+        yield row
+
+
+def _lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Numbered lines of a text file; CorpusError where it is no UTF-8."""
+    with path.open("rb") as file:
         for number, line in enumerate(file, 1):
-            if not line.strip():
-                continue
             try:
-                row = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise CorpusError(f"line {number} of {path} is no JSON object: {error.msg}.") from error
-            missing = [name for name in needed if not isinstance(row, dict) or name not in row]
-            if missing:
-                raise CorpusError(f"line {number} of {path} has no {missing[0]!r}; a row has {', '.join(needed)}.")
-            yield row
+                text = line.decode("utf-8-sig" if number == 1 else "utf-8")
+            except UnicodeDecodeError as error:
+                raise CorpusError(f"line {number} of {path} is not UTF-8 text; convert the file.") from error
+            yield number, text
+
+
+def _check_row(row: dict[str, Any], where: str, needed: tuple[str, ...], optional: tuple[str, ...] = ()) -> None:
+    for name in (*needed, *optional):
+        value = row.get(name)
+        if value is None and name in optional:
+            continue
+        if value is None:
+            raise CorpusError(f"{where} has no {name!r}; a row has {', '.join(needed)}.")
+        # Half a surrogate pair, as JSON can hold it, is no text.
+        if not isinstance(value, str) or value.encode("utf-8", "ignore").decode() != value:
+            raise CorpusError(f"{where} has {name} = {_short(value)}, which is no text.")
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
