@@ -80,15 +80,16 @@ class ShuffledSnapshots(ActivationStream):
         orders: Int[Tensor, "token snapshot"],
         scales: Float[Tensor, "source"],
     ) -> Float[Tensor, "token source d_model"]:
-        # Each source's rows lie together, as in the stream's own batches.
-        moved = torch.empty(x.shape[1], x.shape[0], x.shape[2], dtype=x.dtype).transpose(0, 1)
+        # Each source's rows lie together, as in the stream's own batches; whole rows are taken, not numbers.
+        rows = x.transpose(0, 1).flatten(0, 1)
+        moved = torch.empty(x.shape[1], x.shape[0], x.shape[2], dtype=x.dtype)
+        token = torch.arange(len(x))
         for places in self.places:
-            here = torch.tensor(places)
-            normalised = x[:, here].float() * scales[here][:, None]
-            taken = normalised.gather(1, orders[:, :, None].expand(-1, -1, x.shape[2])) / scales[here][:, None]
-            for place, values in zip(places, taken.unbind(1), strict=True):
-                moved[:, place] = values.to(x.dtype)
-        return moved
+            taken = torch.tensor(places)[orders]
+            for place, source in zip(places, taken.unbind(1), strict=True):
+                values = rows.index_select(0, source * len(x) + token).float() * scales[source][:, None]
+                moved[place] = (values / scales[place]).to(x.dtype)
+        return moved.transpose(0, 1)
 
 
 def draw_orders(
