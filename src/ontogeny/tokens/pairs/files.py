@@ -86,7 +86,7 @@ def iter_multiblimp(config: BehaviourConfig) -> Iterator[MinimalPair]:
                 )
         except csv.Error as error:
             raise CorpusError(
-                f"line {rows.line_num} of {path} is no row of a table: {error}; mend the file."
+                f"line {rows.line_num + 1} of {path} is no row of a table: {error}; mend the file."
             ) from error
 
 
