@@ -115,10 +115,12 @@ def compute_targets(sums: ScalingSums, probe: int = 0, part: slice = slice(None)
     """Every target's numerators: the error's from the residual's, the reconstruction's from activation and residual."""
     square = sums.square[part, :, None]
     own = square if sums.gated_square is None else sums.gated_square[part]
-    activation, residual = sums.activation[probe, part], sums.residual[probe, part]
+    squared = sums.squared_norm[probe, part, None, None]
+    activation, residual = sums.activation[probe, part] / squared, sums.residual[probe, part] / squared
     length = sums.own_norm[part, None]
+    own_residual = sums.own_residual[part] / np.where(length > 0, length, np.nan)
     return Targets(
-        own=np.where(length > 0, sums.own_residual[part] + own * length, 0.0),
+        own=np.where(length > 0, own_residual + own * length, 0.0),
         activation=activation,
         activation_no_bias=activation - sums.total[part, :, None] * sums.bias[probe, part, None],
         reconstruction=activation - residual,

@@ -81,7 +81,7 @@ class Probes:
 
 @dataclass(frozen=True)
 class ScalingSums:
-    """The sums of a pass for the latents `first`, `first + 1`, ..., in float64; probes carry ||d||^2 divided out.
+    """The sums of a pass for the latents `first`, `first + 1`, ..., in float64: views of the accumulator's own.
     Sources, those of the probes too, are counted among the accumulator's targets."""
 
     first: int
@@ -94,11 +94,13 @@ class ScalingSums:
     gated_square: Float[np.ndarray, "latent block source"] | None
     """sum f^2 over the tokens where the source's gate is on; None where one gate serves all sources."""
     activation: Float[np.ndarray, "probe latent block source"]
-    """<d, sum f x_h> / ||d||^2."""
+    """<d, sum f x_h>."""
     residual: Float[np.ndarray, "probe latent block source"]
-    """<d, sum f e_h> / ||d||^2."""
+    """<d, sum f e_h>."""
     own_residual: Float[np.ndarray, "latent block source"]
-    """<d_h, sum f e_h> / ||d_h||."""
+    """<d_h, sum f e_h>."""
+    squared_norm: Float[np.ndarray, "probe latent"]
+    """||d||^2, NaN for a probe of norm 0."""
     own_norm: Float[np.ndarray, "latent source"]
     """||d_h||."""
     overlap: Float[np.ndarray, "probe latent source"]
@@ -109,9 +111,7 @@ class ScalingSums:
 
 class ScalingAccumulator(Accumulator):
     """Sums of latent scaling for some latents and some sources as targets; all of them unless they are given.
-
-    Takes `bytes_of` a latent, and a copy of these latents' decoders.
-    """
+    Takes `bytes_of` a latent and block, and a copy of these latents' decoders."""
 
     needs_activations: ClassVar[bool] = True
 
@@ -221,9 +221,9 @@ class ScalingAccumulator(Accumulator):
             tensor.copy_(state[name])
 
     def compute(self) -> ScalingSums:
-        """The sums, divided by ||d||^2 where they hold a probe (NaN for a probe of norm 0)."""
+        """The sums as they are: a divided copy would take half as much again."""
         n_sources = len(self.targets)
-        dots = self._dots.numpy() / self._squared_norm[:, :, None, None]
+        dots = self._dots.numpy()
         return ScalingSums(
             first=self.latents.start,
             probe_sources=_places_of(self.probes.sources[:, self.latents.start : self.latents.stop], self.targets),
@@ -233,7 +233,8 @@ class ScalingAccumulator(Accumulator):
             gated_square=None if self._gated is None else self._gated.numpy(),
             activation=dots[..., :n_sources],
             residual=dots[..., n_sources:],
-            own_residual=self._own.numpy() / np.where(self._norms > 0, self._norms, np.nan)[:, None],
+            own_residual=self._own.numpy(),
+            squared_norm=self._squared_norm,
             own_norm=self._norms,
             overlap=self._overlap,
             bias=self._bias,
