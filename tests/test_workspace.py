@@ -134,6 +134,16 @@ def test_a_place_that_is_no_folder_or_not_ours_is_one_sentence(tmp_path: Path, m
         Workspace(tmp_path / "home").begin("corpora", {}, name="a")
 
 
+def test_what_is_finished_opens_on_a_read_only_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Workspace(tmp_path).begin("corpora", {}, name="a").finish()
+
+    def refuse(self: Path, missing_ok: bool = False) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    assert Workspace(tmp_path).begin("corpora", {}, name="a").complete
+
+
 def test_a_damaged_manifest_is_named(tmp_path: Path) -> None:
     artifact = Workspace(tmp_path).begin("corpora", {}).finish()
     (artifact.path / MANIFEST).write_text('{"kind": "cor')

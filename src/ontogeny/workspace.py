@@ -218,7 +218,8 @@ class Workspace:
         manifest = _manifest_of(path)
         complete = manifest is not None
         if manifest is not None:
-            (path / LOCK).unlink(missing_ok=True)
+            if (path / LOCK).exists():  # asked first: what is finished can be read from a read-only disk
+                (path / LOCK).unlink(missing_ok=True)
             lock = None
         # A draft says what this directory is going to be, for whoever finds it half-made.
         file = path / (MANIFEST if complete else DRAFT)
