@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from ontogeny.quanta.config import GramConfig
 from ontogeny.quanta.documents import Documents
+from ontogeny.quanta.gradients.kept import Kept
 from ontogeny.quanta.gradients.parameters import Part, block_parts
 from ontogeny.quanta.gradients.products import add_products, mirror
 from ontogeny.quanta.gradients.samples import Samples
@@ -44,7 +45,7 @@ def compute_activation_gram(
             key = layer if config.by_layer else None
             if key not in totals:
                 totals[key] = torch.zeros(len(samples), len(samples), dtype=dtype, device=read.device)
-            add_products(totals[key], read)
+            add_products(totals[key], Kept(read))
     back = samples.given(samples.sets[0])
     products = {(ACTIVATIONS, key): mirror(each.cpu())[back[:, None], back].numpy() for key, each in totals.items()}
     return GradientGram(np.asarray(tokens), products)

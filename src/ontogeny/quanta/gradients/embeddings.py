@@ -5,6 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from ontogeny.quanta.gradients.kept import Kept
 from ontogeny.quanta.gradients.parameters import embedding_modules, iter_modules
 from ontogeny.quanta.gradients.pieces import Piece
 from ontogeny.quanta.gradients.products import add_products, add_rank_one
@@ -38,7 +39,7 @@ class HeadGradients:
         total = sums.total("embeddings" if is_tied else "unembedding")
         add_rank_one(total, logits, normed)
         if biased:
-            add_products(total, logits)
+            add_products(total, Kept(logits))
         if is_tied:
             sums.values |= {HEAD_LOGITS: logits, HEAD_NORMED: normed}
             sums.touched |= {HEAD_LOGITS, HEAD_NORMED}

@@ -7,6 +7,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from ontogeny.quanta.gradients.forms import Form, keeps_outer, make_gradient
+from ontogeny.quanta.gradients.kept import Kept
 from ontogeny.quanta.gradients.pieces import Piece
 from ontogeny.quanta.gradients.products import ROW_BLOCK, add_cross, add_products, add_rank_one
 
@@ -21,7 +22,7 @@ class Sums:
     A pass is begun with its pieces, takes every piece of every batch, and is ended.
     """
 
-    kept_bytes = 0
+    kept_bytes = 0.0
     """Of every gradient entry, over the samples whose gradients are kept while a pass lasts."""
     n_products = 0
     """Made of every gradient entry."""
@@ -81,13 +82,13 @@ class PairSums(Sums):
         self.n_samples, self.storage, self.accumulate, self.device = n_samples, storage, accumulate, device
         self.by_layer, self.forms, self.outer = by_layer, tuple(forms), keeps_outer(forms)
         self.n_kept, self.n_products = n_samples, n_samples**2
-        self._kept: dict[Piece, Tensor] = {}
+        self._kept: dict[Piece, Kept] = {}
         # One buffer for all passes: fresh pages cost as much as filling them.
         self._buffer = torch.empty(0, dtype=storage, device=device)
 
     @property
-    def kept_bytes(self) -> int:  # type: ignore[override]
-        return self.n_kept * self.storage.itemsize
+    def kept_bytes(self) -> float:  # type: ignore[override]
+        return self.n_kept * Kept.count_bytes(self.storage)
 
     def fixed_bytes(self, n_groups: int, n_layers: int) -> int:
         matrices = n_groups * (n_layers if self.by_layer else 1) + 2  # two to put samples back into order
@@ -107,10 +108,11 @@ class PairSums(Sums):
         for piece in pieces:
             if piece.is_long:
                 stop = start + piece.entries * self.n_kept
-                self._kept[piece] = self._buffer[start:stop].view(self.n_kept, -1)
+                self._kept[piece] = Kept(self._buffer[start:stop].view(self.n_kept, -1))
                 start = stop
             else:
-                self._kept[piece] = torch.empty(self.n_kept, piece.entries, dtype=wide, device=self.device)
+                short = torch.empty(self.n_kept, piece.entries, dtype=wide, device=self.device)
+                self._kept[piece] = Kept(short)
 
     def take(
         self,
@@ -120,16 +122,17 @@ class PairSums(Sums):
         gradient: Float[Tensor, "sample ..."],
         real: Bool[Tensor, "sample position"],
     ) -> None:
-        make_gradient(self.forms, piece, batch, entering, gradient, self._kept[piece][batch])
+        kept = self._kept[piece]
+        kept.keep_rest(batch, make_gradient(self.forms, piece, batch, entering, gradient, kept.values[batch]))
 
     def end(self) -> None:
         for piece in list(self._kept):
             self.add(piece.part.sum_name(self.by_layer), piece, self._kept.pop(piece))
 
-    def add(self, name: str, piece: Piece, kept: Float[Tensor, "sample entry"]) -> None:
+    def add(self, name: str, piece: Piece, kept: Kept) -> None:
         """Add a piece's products."""
         if piece.outer:
-            add_rank_one(self.total(name), *kept.split([piece.part.rows, piece.part.width], dim=1))
+            add_rank_one(self.total(name), *kept.values.split([piece.part.rows, piece.part.width], dim=1))
         else:
             add_products(self.total(name), kept)
 
@@ -180,10 +183,10 @@ class CrossSums(PairSums):
                 waiting = slice(batch.start, batch.start)
             start = self.n_columns + batch.start - waiting.start
             self._waiting[piece] = slice(waiting.start, batch.stop)
-        found = kept[start : start + size]
-        make_gradient(self.forms, piece, batch, entering, gradient, found)
+        here = slice(start, start + size)
+        kept.keep_rest(here, make_gradient(self.forms, piece, batch, entering, gradient, kept.values[here]))
         squares = self.at(f"{SQUARES}:{self._name(piece)}", (self.n_samples,), torch.float64, self.device)
-        squares[batch] += squared_lengths(piece, found)
+        squares[batch] += squared_lengths(piece, kept, here)
 
     def end(self) -> None:
         for piece in list(self._waiting):
@@ -193,15 +196,13 @@ class CrossSums(PairSums):
     def _add_waiting(self, piece: Piece) -> None:
         """Products of the rows that wait with all columns."""
         samples, kept = self._waiting.pop(piece), self._kept[piece]
-        columns, rows = kept[: self.n_columns], kept[self.n_columns :][: samples.stop - samples.start]
-        total = self.total(self._name(piece))
-        here = total[samples.start - self.n_columns : samples.stop - self.n_columns]
+        columns, rows = slice(0, self.n_columns), slice(self.n_columns, self.n_columns + samples.stop - samples.start)
+        here = self.total(self._name(piece))[samples.start - self.n_columns : samples.stop - self.n_columns]
         if not piece.outer:
-            add_cross(here, rows, columns)
+            add_cross(here, kept, rows, columns)
             return
-        sides = [piece.part.rows, piece.part.width]
-        (left, right), (left_columns, right_columns) = rows.split(sides, dim=1), columns.split(sides, dim=1)
-        here += (left @ left_columns.T) * (right @ right_columns.T)
+        left, right = kept.values.split([piece.part.rows, piece.part.width], dim=1)
+        here += (left[rows] @ left[columns].T) * (right[rows] @ right[columns].T)
 
 
 class LengthSums(Sums):
@@ -220,13 +221,13 @@ class LengthSums(Sums):
         real: Bool[Tensor, "sample position"],
     ) -> None:
         squares = self.at(SQUARES, (self.n_samples,), torch.float64, self.device)
-        squares[batch] += squared_lengths(piece, make_gradient(self.forms, piece, batch, entering, gradient))
+        found = Kept(make_gradient(self.forms, piece, batch, entering, gradient))
+        squares[batch] += squared_lengths(piece, found, slice(None))
 
 
-def squared_lengths(piece: Piece, kept: Float[Tensor, "sample entry"]) -> Float[Tensor, " sample"]:
-    """Σ of squared entries, of an outer product |b|² |a|²; sums in float64 over float32 blocks."""
+def squared_lengths(piece: Piece, kept: Kept, samples: slice) -> Float[Tensor, " sample"]:
+    """Σ of squared entries, of an outer product |b|² |a|²; sums in float64 over float32 chunks."""
     if piece.outer:
-        left, right = kept.split([piece.part.rows, piece.part.width], dim=1)
-        return left.double().square().sum(dim=1) * right.double().square().sum(dim=1)
-    wide = kept if kept.dtype == torch.float64 else kept.float()
-    return torch.stack([each.square().sum(dim=1).double() for each in wide.split(4096, dim=1)]).sum(dim=0)
+        left, right = kept.values[samples].double().split([piece.part.rows, piece.part.width], dim=1)
+        return left.square().sum(dim=1) * right.square().sum(dim=1)
+    return torch.stack([each.square().sum(dim=1).double() for each in kept.chunks(samples)]).sum(dim=0)
