@@ -6,10 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from jaxtyping import Bool
 from safetensors.numpy import load_file, save
+from torch import Tensor
 
 from ontogeny.dictionaries.crosscoder import Crosscoder
-from ontogeny.errors import AnalysisError
+from ontogeny.errors import AnalysisError, CorpusError
 from ontogeny.interventions.config import ChangeConfig
 from ontogeny.interventions.effect_batches import PromptActivations, build_effect_batches, moving_positions
 from ontogeny.interventions.effects import EffectPlan
@@ -66,6 +68,9 @@ class BehaviourSeries:
         for name, pairs in behaviours.items():
             digest.update(name.encode() + pairs.clean.tobytes() + pairs.right.tobytes() + pairs.wrong.tobytes())
         self.stamp = digest.hexdigest()[:12]
+        for name in behaviours:  # before a snapshot is opened
+            self.baseline(name)
+            self.moves(name)
 
     def file(self, stage: str, label: str) -> Path:
         """Where a stage leaves what it found of a snapshot."""
@@ -123,11 +128,16 @@ class BehaviourSeries:
         return PromptActivations(torch.from_numpy(values), self.reads, self.writes)
 
     def baseline(self, name: str) -> str:
-        """The baseline of a behaviour, where the config leaves it open; AnalysisError where pairs do not line up."""
+        """The baseline of a behaviour, where the config leaves it open; AnalysisError where pairs lack it."""
         pairs = self.behaviours[name]
         chosen = self.config.baseline
         if chosen == "auto":
             chosen = "mean" if pairs.patch is None else "pair"
+        if chosen == "pair" and pairs.patch is None:
+            raise AnalysisError(
+                f'behaviour {name!r} has pairs without a patch prefix; set baseline = "mean" or "zero", or give every '
+                "pair one."
+            )
         lengths = pairs.length if pairs.patch_length is None else pairs.patch_length
         if chosen == "pair" and bool((lengths != pairs.length).any()):
             raise AnalysisError(
@@ -135,6 +145,13 @@ class BehaviourSeries:
                 'policy.equal_length = true, or baseline = "mean".'
             )
         return chosen
+
+    def moves(self, name: str) -> Bool[Tensor, "prompt position"]:
+        """Where activations of a behaviour move; CorpusError names one whose prompts keep no position."""
+        try:
+            return moving_positions(clean_prompts(self.behaviours[name]), self.config.skip_first, self.config.positions)
+        except CorpusError as error:
+            raise CorpusError(f"behaviour {name!r}: {error}") from error
 
     def make_plan(self, name: str, rule: Rule, steps: int, path: Way = "joint", threshold: float = 0.0) -> EffectPlan:
         """Codes of all prompts of a behaviour, and the path to its baseline."""
@@ -144,7 +161,7 @@ class BehaviourSeries:
             dictionary,
             clean,
             self.activations(name, "clean"),
-            moving_positions(clean, config.skip_first, config.positions),
+            self.moves(name),
             baseline=baseline,  # type: ignore[arg-type]
             patched=None if pairs.patch is None else self.activations(name, "patch"),
             batch=config.batch,

@@ -1,6 +1,6 @@
 """What every question to the latents of a behaviour needs: pairs, where they are changed, to what. Torch-free."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -25,7 +25,7 @@ class ChangeConfig(Config):
     """Where the path ends: the patch prompt, mean contributions, nothing; auto: pair where there is one, else mean."""
     skip_first: int = Field(default=1, ge=0)
     """First positions of a prompt that stay as they are."""
-    positions: list[int] | None = None
+    positions: list[Annotated[int, Field(le=-1)]] | None = Field(default=None, min_length=1)
     """Only these positions move, counted from the prompt's last one backwards (-1 is the last)."""
     batch: int = Field(default=32, ge=1)
     """Prompts in one forward pass."""

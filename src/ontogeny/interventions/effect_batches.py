@@ -47,7 +47,10 @@ def moving_positions(
         moves &= torch.isin(from_end, torch.tensor(list(positions)))
     empty = (~moves.any(dim=1)).nonzero()[:, 0]
     if len(empty):
-        raise CorpusError(f"prompt {int(empty[0])} has no position left to change; lower skip_first or name others.")
+        raise CorpusError(
+            f"prompt {int(empty[0])} ({int(prompts.occupied[empty[0]].sum())} tokens) has no position left to change; "
+            "lower skip_first, or name other positions."
+        )
     return moves
 
 

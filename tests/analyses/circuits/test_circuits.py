@@ -141,7 +141,7 @@ def test_assembly_says_how_much_of_the_last_circuit_is_there(
     poor = [row for row in result.table("verification").rows() if row["poor"]]
     assert result.summary["n_poor"] == len(poor)
     assert [each.startswith("Poor") for each in text] == [True] * bool(poor) + [False]
-    assert all(f"{row['snapshot']} (r" in text[0] for row in poor)
+    assert all(f"{row['snapshot']} (" in text[0] for row in poor)
 
 
 def test_every_finished_snapshot_is_taken_from_scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

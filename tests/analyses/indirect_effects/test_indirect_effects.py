@@ -65,7 +65,7 @@ def test_tables_hold_what_the_engine_gives(tmp_path: Path) -> None:
         check = next(row for row in result.table("verification").rows() if row["source"] == name)
         assert check["completeness_gap"] == pytest.approx(expected.completeness_gap()[source], abs=1e-4)
         assert check["n_candidates"] == 6 and check["n"] == 12 and check["baseline"] == "pair"
-        assert check["poor"] == (check["r"] < 0.9 or check["completeness_gap"] > 0.2)
+        assert check["poor"] == (check["r"] < 0.9 or not 0.5 <= check["slope"] <= 2 or check["completeness_gap"] > 0.2)
     shares = result.table("shares").to_pandas()
     if len(shares):
         assert np.allclose(shares.groupby(["latent"]).share.sum().round(9), 1)
@@ -81,6 +81,23 @@ def test_patching_one_by_one_verifies_itself(tmp_path: Path, settings: dict[str,
         assert row["r"] == pytest.approx(1) and row["slope"] == pytest.approx(1) and not row["poor"]
         assert row["completeness_gap"] is None
     assert result.summary["n_poor"] == 0
+
+
+def test_poor_estimates_are_one_line_at_the_top(tmp_path: Path) -> None:
+    """One gradient leaves a gap, and slopes that are asked to be next to 1 are not."""
+    inputs = tiny_inputs(tmp_path)
+    given = [write_pairs(tmp_path / f"{name}.jsonl", seed=seed) for seed, name in enumerate(("first", "second"))]
+    result = RUN(inputs, make_config(*given, method="atp", sound_slopes=(0.999, 1.001)))
+    rows = result.table("verification").rows()
+    poor = [row for row in rows if row["poor"]]
+    assert len(poor) == result.summary["n_poor"] == 4
+    top, *rest = result.summary["sentences"]
+    assert top.startswith("Poor estimates: first in step0 (") and "; second in step0 (" in top
+    assert sum(f"slope {row['slope']:.2f}" in top for row in poor) == 4
+    assert f"gap {max(row['completeness_gap'] for row in rows):.2f}" in top
+    assert not any("oor estimate" in each for each in rest)
+    with pytest.raises(ValueError, match=r"sound_slopes = \[2, 1\]: the first must be below the second"):
+        make_config(given[0], sound_slopes=(2.0, 1.0))
 
 
 @pytest.mark.parametrize("baseline", ["auto", "zero"])
@@ -150,11 +167,12 @@ def test_shuffled_answers_seldom_find_anything(tmp_path: Path) -> None:
     assert found <= 3
 
 
-def test_bad_input_is_named(tmp_path: Path) -> None:
+def test_bad_input_is_named_before_a_snapshot_is_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     inputs = tiny_inputs(tmp_path)
     given = write_pairs(tmp_path / "first.jsonl", 6)
     alone = write_pairs(tmp_path / "alone.jsonl", 6, patch=False)
-    with pytest.raises(CorpusError, match='no patch prefix; take baseline = "mean"'):
+    monkeypatch.setattr(SnapshotSeries, "open", lambda *_, **__: pytest.fail("a snapshot was opened"))
+    with pytest.raises(AnalysisError, match="'alone' has pairs without a patch prefix; set baseline = \"mean\""):
         RUN(inputs, make_config(alone, baseline="pair"))
     longer = tmp_path / "longer.jsonl"
     longer.write_text('{"clean_prefix": "w1 w2 w3", "patch_prefix": "w1 w2 w3 w4", "right": " w5", "wrong": " w6"}')
@@ -163,8 +181,12 @@ def test_bad_input_is_named(tmp_path: Path) -> None:
         RUN(inputs, make_config(unequal))
     with pytest.raises(AnalysisError, match="prefixes of unequal length, whose positions cannot be compared"):
         RUN(inputs, make_config(unequal, policy=PairPolicy(equal_length=False)))
-    with pytest.raises(OntogenyError, match="no position left"):
+    with pytest.raises(OntogenyError, match=r"'first': prompt 0 \(\d+ tokens\) has no position left"):
         RUN(inputs, make_config(given, skip_first=30))
+    with pytest.raises(OntogenyError, match="no position left"):
+        RUN(inputs, make_config(given, positions=[-40]))
+    with pytest.raises(ValueError, match="less than or equal to -1"):
+        make_config(given, positions=[3])
     with pytest.raises(AnalysisError, match=r"'resid_post\.1'; the dictionary has resid_post\.0"):
         RUN(inputs, make_config(given, hook_points=["resid_post.1"]))
 

@@ -27,7 +27,7 @@ VERIFICATION = (
     Column("r", "1", "correlation of estimated and exact mean effects of edges; null with fewer than 3"),
     Column("slope", "1", "slope of exact on estimated"),
     Column("gap", "fraction", "|effect of all that moves upstream, held and linear - what it changes| over the latter"),
-    Column("poor", "1", "r below 0.9 or gap above 0.2"),
+    Column("poor", "1", "r below 0.9, a slope outside 0.5 to 2, or a gap above 0.2"),
 )
 EDGES = (
     Column("edge", "1", "both latents, upstream and downstream"),

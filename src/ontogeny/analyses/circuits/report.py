@@ -1,6 +1,6 @@
 """The result of tracing circuits; what is poorly estimated is said first."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -24,12 +24,16 @@ from ontogeny.analyses.circuits.wiring import Wiring, make_wiring
 from ontogeny.analyses.contract import AnalysisInputs
 from ontogeny.interventions.edges import ERROR, OTHERS
 from ontogeny.latents.clusters import ClusterSums, renumber, sum_clusters
-from ontogeny.latents.quality import Quality, compute_quality
+from ontogeny.latents.quality import Quality, compute_quality, name_poor
 from ontogeny.results import Result, View
 from ontogeny.tokens.pairs.behaviours import tokenize_behaviours
 
 HALF = 0.5
 LISTED = 10
+MEANING = (
+    "r and slope are those of patching edges on their estimate, gap is that of the linear model; read these edges as a "
+    "hint of where to look."
+)
 """Edges listed of a snapshot that has no circuit, or a smaller one."""
 
 
@@ -229,10 +233,7 @@ class _Report:
 
     def summary(self) -> dict[str, Any]:
         """Poor estimates first, then what was found."""
-        warnings = [
-            _warning(name, [each for each in self.poor if each[0] == name])
-            for name in dict.fromkeys(name for name, _, _ in self.poor)
-        ]
+        warnings = [f"{line} {MEANING}" for line in name_poor(self.poor)]
         return {"n_poor": len(self.poor), "circuit": self.circuits, "sentences": [*warnings, *self.told]}
 
 
@@ -262,15 +263,3 @@ def _node_rows(
 
 def _mean(sums: ClusterSums) -> dict[str, float]:
     return {"effect": float(sums.mean), "effect_se": float(sums.se)}
-
-
-def _warning(name: str, poor: Sequence[tuple[str, str, Quality]]) -> str:
-    """One line for all snapshots of a behaviour."""
-    told = []
-    for _, snapshot, quality in poor:
-        r = "r unknown" if np.isnan(quality.r) else f"r {quality.r:.2f}"
-        told.append(f"{snapshot} ({r}, gap {quality.gap:.2f})")
-    return (
-        f"Poor estimate of {name} in {', '.join(told)}: r is that of edges with patching them, gap that of the linear "
-        "model; read these edges as a hint of where to look."
-    )

@@ -12,9 +12,8 @@ from ontogeny.analyses.contract import AnalysisInputs
 from ontogeny.analyses.indirect_effects.config import IndirectEffectsConfig
 from ontogeny.analyses.indirect_effects.holding import compute_held
 from ontogeny.interventions.behaviour_series import BehaviourSeries, choose_places
-from ontogeny.interventions.effect_batches import iter_halves, moving_positions
+from ontogeny.interventions.effect_batches import iter_halves
 from ontogeny.interventions.effects import EffectPlan, IndirectEffects, SourceEffects
-from ontogeny.interventions.prompts import clean_prompts
 from ontogeny.snapshots.hooks import HookedModel
 from ontogeny.tokens.pairs import PairTokens
 from ontogeny.workspace import write_bytes
@@ -91,9 +90,8 @@ class _Attribution:
             path="error_kept" if config.path == "error_kept" else "joint",
             threshold=0.0 if config.legacy is None else config.legacy_threshold,
         )
-        clean = clean_prompts(self.behaviours[name])
-        moves = moving_positions(clean, config.skip_first, config.positions)
-        held = compute_held(plan.dictionary, self.series.activations(name, "clean"), moves, config.batch)
+        activations = self.series.activations(name, "clean")
+        held = compute_held(plan.dictionary, activations, self.series.moves(name), config.batch)
         self.held[name] = held[:, self.chosen]
         return plan
 

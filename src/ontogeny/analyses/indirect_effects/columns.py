@@ -70,7 +70,7 @@ VERIFICATION = (
     Column("r", "1", "correlation of estimated and exact mean effects; null with fewer than 3 candidates"),
     Column("slope", "1", "slope of exact on estimated"),
     Column("completeness_gap", "fraction", "|effects and error - what the path changes| over what it changes"),
-    Column("poor", "1", "r below 0.9 or gap above 0.2"),
+    Column("poor", "1", "r below 0.9, a slope outside `sound_slopes`, or a gap above 0.2"),
 )
 TOTALS = (
     Column("behaviour", "1", "name of the behaviour"),

@@ -1,9 +1,10 @@
 """What is attributed, how, and how it is tested. Torch-free."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from ontogeny.config import Added
 from ontogeny.interventions.config import ChangeConfig
 
 _PUBLISHED = {"path": "joint", "rule": "left", "baseline": "zero", "skip_first": 0, "positions": None}
@@ -40,6 +41,8 @@ class IndirectEffectsConfig(ChangeConfig):
     """Strongest latents of one half of the clusters that are patched one by one on the other half; 0 verifies none."""
     verify_prompts: int = Field(default=128, ge=2)
     """Most prompts on which they are patched."""
+    sound_slopes: Annotated[tuple[float, float], Added] = (0.5, 2.0)
+    """Slopes of exact on estimated effects that pass; an estimate with another slope is called poor."""
     top: int = Field(default=20, ge=1)
     """Latents listed a group, and compared between groups and snapshots."""
     legacy: Literal["as_run", "as_meant"] | None = None
@@ -60,6 +63,13 @@ class IndirectEffectsConfig(ChangeConfig):
             if given.get(key, value) != value:
                 raise ValueError(f"legacy = {given['legacy']!r} fixes {key} = {value!r}; leave {key} out")
         return {**LEGACY_DEFAULTS, **given, **fixed}
+
+    @model_validator(mode="after")
+    def _slopes_in_order(self) -> "IndirectEffectsConfig":
+        low, high = self.sound_slopes
+        if not low < high:
+            raise ValueError(f"sound_slopes = [{low:g}, {high:g}]: the first must be below the second")
+        return self
 
     @property
     def patches_each(self) -> bool:

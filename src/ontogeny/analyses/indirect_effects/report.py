@@ -19,7 +19,7 @@ from ontogeny.analyses.indirect_effects.judge import (
 )
 from ontogeny.analyses.indirect_effects.legacy import check_legacy, legacy_blocks, slot_weights, tell_legacy
 from ontogeny.latents.clusters import renumber, sum_clusters
-from ontogeny.latents.quality import Quality, compute_quality
+from ontogeny.latents.quality import Quality, compute_quality, name_poor
 from ontogeny.latents.relie import compute_legacy_shares, legacy_classes
 from ontogeny.latents.times import TimeAxis, compute_time_axis, series_by_hook_point
 from ontogeny.results import Result, Table, View
@@ -28,6 +28,10 @@ from ontogeny.types import source_names
 
 MOST_PICTURED = 6
 """Behaviours with a picture of their own."""
+MEANING = (
+    "r and slope are those of exact patching on the estimate, gap is what latents and error leave unexplained; take "
+    'more steps, another baseline, or method = "exact".'
+)
 
 
 def make_result(inputs: AnalysisInputs, config: IndirectEffectsConfig) -> Result:
@@ -91,7 +95,7 @@ class _Report:
         self.totals: list[Mapping[str, Any]] = []
         self.legacy: list[Mapping[str, Any]] = []
         self.legacy_pairs: list[Mapping[str, Any]] = []
-        self.poor: list[str] = []
+        self.poor: list[tuple[str, str, Quality]] = []
         self.told: list[str] = []
         self.significant: dict[str, int] = {}
         self.classes: dict[str, dict[str, int]] = {}
@@ -132,9 +136,10 @@ class _Report:
         gaps = given.effects.completeness_gap()
         estimated = not self.config.patches_each
         for source, check in enumerate(given.checks):
-            quality = compute_quality(check.estimate, check.exact, float(gaps[source]), estimated)
+            slopes = self.config.sound_slopes
+            quality = compute_quality(check.estimate, check.exact, float(gaps[source]), estimated, slopes)
             if quality.poor:
-                self.poor.append(_warning(name, self.names[source], quality, estimated))
+                self.poor.append((name, self.names[source], quality))
             self.verification.append(
                 {
                     "behaviour": [name],
@@ -250,14 +255,5 @@ class _Report:
             "n_poor": len(self.poor),
             "significant": self.significant,
             "classes": self.classes,
-            "sentences": [*self.poor, *self.told],
+            "sentences": [*(f"{line} {MEANING}" for line in name_poor(self.poor)), *self.told],
         }
-
-
-def _warning(name: str, source: str, quality: Quality, estimated: bool) -> str:
-    r = "unknown" if np.isnan(quality.r) else f"{quality.r:.2f}"
-    gap = f", completeness gap {quality.gap:.2f}" if estimated else ""
-    return (
-        f"Poor estimate of {name} in {source}: correlation with exact patching {r}{gap}; take more steps, another "
-        'baseline, or method = "exact".'
-    )
