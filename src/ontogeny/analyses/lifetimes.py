@@ -135,15 +135,17 @@ def _latent_table(norms: np.ndarray, live: np.ndarray, fired: np.ndarray, names:
         Column("largest_norm", "1", "largest decoder norm over the sources, in normalised space"),
         Column("n_tokens", "tokens", "held-out tokens it fires on"),
         Column("density", "fraction", "share of held-out tokens it fires on"),
-        Column("density_se", "fraction", "binomial standard error of the density"),
-        Column("max_value", "1", "largest code seen"),
+        Column("density_se", "fraction", "binomial standard error of the density, null where it never fires"),
+        Column("max_value", "1", "largest code seen, null where it never fires"),
     )
     alive = np.asarray(live.any(axis=1))
     first = live.argmax(axis=1)
     last = live.shape[1] - 1 - live[:, ::-1].argmax(axis=1)
     density = fired / max(firings.n_tokens, 1)
-    largest = np.zeros(len(norms))
-    np.maximum.at(largest, firings.latent, firings.value)
+    largest = np.full(len(norms), np.nan)
+    np.fmax.at(largest, firings.latent, firings.value)
+    # That a latent was never seen to fire is no proof that it never does: no error of 0.
+    error = np.sqrt(density * (1 - density) / max(firings.n_tokens, 1))
     data = pa.table(
         {
             "latent": np.arange(len(norms)),
@@ -153,8 +155,8 @@ def _latent_table(norms: np.ndarray, live: np.ndarray, fired: np.ndarray, names:
             "largest_norm": norms.max(axis=1).astype(np.float64),
             "n_tokens": fired,
             "density": density,
-            "density_se": np.sqrt(density * (1 - density) / max(firings.n_tokens, 1)),
-            "max_value": largest,
+            "density_se": pa.array(error, mask=fired == 0),
+            "max_value": pa.array(largest, from_pandas=True),
         }
     )
     return Table("latents", columns, data, sorted_by=("latent",))
