@@ -36,14 +36,11 @@ from ontogeny.types import SITES
 from ontogeny.workspace import Artifact, disk_errors
 
 ASSETS = Path(__file__).parent
-SCRIPTS = (
-    "elements.js", "scales.js", "charts.js", "examples.js", "cards.js", "latents.js", "quanta.js", "parts.js", "page.js"
-)  # fmt: skip
+STYLES = ("page", "lists", "cards", "charts", "tables", "screens")
+SCRIPTS = ("elements", "scales", "charts", "examples", "cards", "latents", "quanta", "quantum", "parts", "page")
 MOST_TABLE_ROWS = 100
 SEPARATORS = (",", ":")
-WHOLE = Excerpt()
-GLANCE = Excerpt(samples=20)
-"""What a report of everything shows of a quantum."""
+WHOLE, GLANCE = Excerpt(), Excerpt(samples=20)  # what a page of quanta, and one of everything, shows of a quantum
 
 
 def save_report(
@@ -103,14 +100,17 @@ def _write(
         path.write_text(page, encoding="utf-8")
 
 
+def _read_parts(names: Sequence[str], suffix: str) -> str:
+    return "\n".join((ASSETS / f"{name}{suffix}").read_text(encoding="utf-8") for name in names)
+
+
 def render_page(
     contents: Mapping[str, Any], cards: Sequence[Mapping[str, Any]], quanta: Sequence[Mapping[str, Any]] = ()
 ) -> str:
     """The HTML of a report: what every reader sees at once, and cards of latents and quanta, unfolded when opened."""
     import jinja2
 
-    style = (ASSETS / "page.css").read_text(encoding="utf-8")
-    script = "\n".join((ASSETS / name).read_text(encoding="utf-8") for name in SCRIPTS)
+    style, script = _read_parts(STYLES, ".css"), _read_parts(SCRIPTS, ".js")
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(ASSETS), autoescape=True, undefined=jinja2.StrictUndefined
     )
