@@ -34,6 +34,9 @@ QUESTIONS = {
     "memory": Question("growth of resident memory in training against what it may take", answer_by("memory")),
     "one_pass": Question("statistics, scaling, evolution and examples against encoding", answer_by("one_pass")),
     "scaling": Question("latent scaling in one pass against the published algorithm", answer_by("scaling")),
+    "effects": Question(
+        "indirect effects of all latents: cost, memory, exactness, false discoveries", answer_by("effects")
+    ),
     "losses": Question("losses of all predicted tokens against the bare forward", answer_by("losses")),
     "gram": Question("products of per-token gradients against the published algorithm", answer_by("gram")),
     "truth": Question(
