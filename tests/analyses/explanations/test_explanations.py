@@ -172,6 +172,23 @@ def test_replies_that_say_nothing_leave_missing_values(inputs: AnalysisInputs, t
     assert found.summary["detection"] is None and found.table("judgements").rows() == []
 
 
+@pytest.mark.parametrize(
+    "choice",
+    [
+        {"message": {"role": "assistant", "content": None, "refusal": "I cannot."}, "finish_reason": "stop"},
+        {"message": {"role": "assistant", "content": None}, "finish_reason": "content_filter"},
+    ],
+    ids=["refusal", "filter"],
+)
+def test_a_refusal_leaves_one_latent_without_and_no_other(
+    inputs: AnalysisInputs, tmp_path: Path, choice: dict[str, Any]
+) -> None:
+    with serve(lambda *_: Said(json.dumps({"choices": [choice]}))) as endpoint:
+        found = saved(run(inputs, ExplanationsConfig(base_url=endpoint.base_url, **SMALL)), tmp_path / "result")
+    rows = found.table("explanations").rows()
+    assert len(rows) == 3 and all(row["explanation"] is None for row in rows)
+
+
 def test_the_key_is_sent_and_a_missing_one_named(inputs: AnalysisInputs, monkeypatch: pytest.MonkeyPatch) -> None:
     with serve(lambda *_: completion('{"explanation": "x", "on": []}')) as endpoint:
         config = ExplanationsConfig(base_url=endpoint.base_url, api_key_env="STUB_KEY", **SMALL)

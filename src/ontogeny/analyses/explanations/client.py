@@ -158,6 +158,9 @@ def read_reply(response: httpx2.Response) -> Reply | None:
     choice = body["choices"][0]
     message = choice.get("message") if isinstance(choice, dict) else None
     text = message.get("content") if isinstance(message, dict) else None
+    if text is None and isinstance(message, dict):
+        # A model that refuses has answered: asked again it would refuse again, and the other latents must not wait.
+        text = message.get("refusal") or ("" if choice.get("finish_reason") == "content_filter" else None)
     usage = body.get("usage")
     usage = usage if isinstance(usage, dict) else {}
     counts = [usage.get(name) for name in ("prompt_tokens", "completion_tokens")]
