@@ -29,3 +29,12 @@ def test_an_empty_list_says_so() -> None:
     text = io.StringIO()
     print_list([], Console(file=text))
     assert text.getvalue() == "nothing here answers to that\n"
+
+
+def test_ids_stay_whole_in_narrow_lists(tmp_path: Path) -> None:
+    workspace, text = Workspace(tmp_path), io.StringIO()
+    workspace.begin("results", {}, name="a very long name of a recipe that many runs share").finish(analysis="x" * 40)
+    (artifact,) = workspace.artifacts()
+    print_list([artifact], Console(file=text, width=60))
+    kind, found, *_ = text.getvalue().splitlines()[1].split()
+    assert (kind, found) == ("results", artifact.id) and "x" * 40 in text.getvalue()

@@ -69,6 +69,10 @@ def _check_key(key: str, known: set[str]) -> None:
         raise ConfigError(f"no artifact here knows {key!r}; {hint}")
 
 
+MOST_NAME, WIDEST = 32, 1_000
+"""Characters of a name in the list; of a line, which is broken by the terminal rather than shortened."""
+
+
 def print_list(artifacts: Sequence[Artifact], console: Console) -> None:
     """One line an artifact; a word where there is none."""
     if not artifacts:
@@ -77,13 +81,16 @@ def print_list(artifacts: Sequence[Artifact], console: Console) -> None:
     grid = Grid(box=None, pad_edge=False, header_style="bold")
     for heading in ("kind", "id", "name", "what", "made", "size", *SHOWN):
         grid.add_column(heading, justify="right" if heading in ("size", *SHOWN) else "left", no_wrap=True)
+    # What is shared has the names of all that share it; an id must stay whole, since it is what one types.
+    grid.columns[2].max_width = MOST_NAME
     for artifact in artifacts:
         summary = artifact.manifest.get("summary") or {}
         numbers = [format_number(summary.get(name)) for name in SHOWN]
         made = str(artifact.manifest.get("created", ""))[:16].replace("T", " ")
         size = format_bytes(artifact.manifest.get("bytes", 0))
         grid.add_row(artifact.kind, artifact.id, artifact.title, _what(artifact), made, size, *numbers)
-    console.print(grid)
+    grid.width = console.measure(grid, options=console.options.update(max_width=WIDEST)).maximum
+    console.print(grid, crop=False)
 
 
 def _what(artifact: Artifact) -> str:
