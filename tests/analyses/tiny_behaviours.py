@@ -11,6 +11,7 @@ from interventions.tiny_prompts import tiny_dictionary
 from interventions.tiny_series import HOOK_POINT, tiny_series
 from ontogeny.analyses import AnalysisInputs
 from ontogeny.dictionaries.crosscoder import Crosscoder
+from ontogeny.results import Result, load_result, save_result
 from ontogeny.tokens.pairs.config import BehaviourConfig
 from ontogeny.tokens.vocabulary import closed_tokenizer
 from ontogeny.types import Source
@@ -54,3 +55,9 @@ def write_pairs(path: Path, n: int = 24, patch: bool = True, seed: int = 0, swap
         lines.append(json.dumps(row))
     path.write_text("\n".join(lines), encoding="utf-8")
     return BehaviourConfig(kind="jsonl", path=str(path), name=path.stem)
+
+
+def saved(result: Result, folder: Path) -> Result:
+    """A result as a reader finds it."""
+    save_result(result, folder)
+    return load_result(folder)

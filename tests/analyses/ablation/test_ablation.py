@@ -9,10 +9,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analyses.tiny_behaviours import tiny_inputs, write_pairs
+from analyses.tiny_behaviours import saved, tiny_inputs, write_pairs
 from interventions.tiny_prompts import N_LATENTS, NAMES, tiny_plan
 from interventions.tiny_series import D_MODEL
-from ontogeny.analyses import ANALYSES
+from ontogeny.analyses import ANALYSES, AnalysisInputs
 from ontogeny.analyses.ablation import AblationConfig
 from ontogeny.analyses.ablation.controls import NEAREST, draw_control
 from ontogeny.analyses.ablation.measure import Ablation
@@ -22,7 +22,6 @@ from ontogeny.dictionaries.crosscoder import Crosscoder
 from ontogeny.errors import AnalysisError
 from ontogeny.interventions.ablate import measure_nested
 from ontogeny.interventions.effect_batches import iter_halves
-from ontogeny.results import Result, load_result, save_result
 from ontogeny.snapshots.series import SnapshotSeries
 from ontogeny.tokens.pairs.behaviours import tokenize_behaviours
 
@@ -34,13 +33,7 @@ def make_config(*behaviours: Any, **settings: Any) -> AblationConfig:
     return AblationConfig(behaviours=list(behaviours), **given)
 
 
-def saved(result: Result, folder: Path) -> Result:
-    save_result(result, folder)
-    return load_result(folder)
-
-
-def test_tables_hold_what_sets_measured_by_hand_do(tmp_path: Path) -> None:
-    inputs = tiny_inputs(tmp_path)
+def test_tables_hold_what_sets_measured_by_hand_do(inputs: AnalysisInputs, tmp_path: Path) -> None:
     chosen = [3, 17, 5, 11]
     config = make_config(
         write_pairs(tmp_path / "first.jsonl"),
@@ -86,8 +79,7 @@ def test_tables_hold_what_sets_measured_by_hand_do(tmp_path: Path) -> None:
     assert reference["step8", "everything"]["difference"] == pytest.approx(-whole.end[member].mean(), abs=1e-4)
 
 
-def test_all_latents_ablated_are_complete_and_all_kept_are_faithful(tmp_path: Path) -> None:
-    inputs = tiny_inputs(tmp_path)
+def test_all_latents_ablated_are_complete_and_all_kept_are_faithful(inputs: AnalysisInputs, tmp_path: Path) -> None:
     result = RUN(inputs, make_config(write_pairs(tmp_path / "first.jsonl", 40), errors=["kept", "moved"]))
     seen = 0
     for table, share in (("ablated", "completeness"), ("kept", "faithfulness")):
@@ -103,8 +95,7 @@ def test_all_latents_ablated_are_complete_and_all_kept_are_faithful(tmp_path: Pa
 
 
 @pytest.mark.parametrize("method", ["atp", "ig"])
-def test_a_ranking_is_made_on_one_half_alone(tmp_path: Path, method: str) -> None:
-    inputs = tiny_inputs(tmp_path)
+def test_a_ranking_is_made_on_one_half_alone(inputs: AnalysisInputs, tmp_path: Path, method: str) -> None:
     rankings = ["supporting", "effect", "exact"]
     config = make_config(write_pairs(tmp_path / "first.jsonl"), rankings=rankings, controls=[], method=method)
     pairs = tokenize_behaviours(config.behaviours, config.policy, inputs.series.tokenizer)
@@ -123,8 +114,7 @@ def test_a_ranking_is_made_on_one_half_alone(tmp_path: Path, method: str) -> Non
         assert (np.diff(ranked) <= 1e-5).all()
 
 
-def test_matched_latents_are_others_that_are_as_long(tmp_path: Path) -> None:
-    inputs = tiny_inputs(tmp_path)
+def test_matched_latents_are_others_that_are_as_long(inputs: AnalysisInputs, tmp_path: Path) -> None:
     config = make_config(write_pairs(tmp_path / "first.jsonl"), counts=[1, 2, 4])
     pairs = tokenize_behaviours(config.behaviours, config.policy, inputs.series.tokenizer)
     given = Ablation(inputs, config, pairs).run()["first"]
@@ -151,8 +141,7 @@ def test_a_matched_latent_is_one_of_the_nearest(seed: int, n: int) -> None:
     assert (draw_control("norm_matched", reference, latents, values, n, seed) == drawn).all()
 
 
-def test_rankings_from_files_are_read_for_their_behaviour_and_source(tmp_path: Path) -> None:
-    inputs = tiny_inputs(tmp_path)
+def test_rankings_from_files_are_read_for_their_behaviour_and_source(inputs: AnalysisInputs, tmp_path: Path) -> None:
     file = tmp_path / "mine.csv"
     file.write_text("latent,source,score\n4,step0,1\n5,step0,-3\n6,step0,\n7,step4,2\n")
     given = [{"name": "mine", "path": str(file), "column": "score"}]
@@ -165,8 +154,7 @@ def test_rankings_from_files_are_read_for_their_behaviour_and_source(tmp_path: P
     assert ANALYSES["ablation"].reads is not None and file in ANALYSES["ablation"].reads(config)
 
 
-def test_single_ablations_are_exact_and_agreement_is_theirs(tmp_path: Path) -> None:
-    inputs = tiny_inputs(tmp_path)
+def test_single_ablations_are_exact_and_agreement_is_theirs(inputs: AnalysisInputs, tmp_path: Path) -> None:
     config = make_config(write_pairs(tmp_path / "first.jsonl"), singles=5)
     result = RUN(inputs, config)
     pairs = tokenize_behaviours(config.behaviours, config.policy, inputs.series.tokenizer)["first"]
@@ -185,8 +173,9 @@ def test_single_ablations_are_exact_and_agreement_is_theirs(tmp_path: Path) -> N
     ]
 
 
-def test_every_finished_snapshot_is_taken_from_scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    inputs = tiny_inputs(tmp_path)
+def test_every_finished_snapshot_is_taken_from_scratch(
+    inputs: AnalysisInputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     config = make_config(write_pairs(tmp_path / "first.jsonl", 8), counts=[1, 3])
     opened: list[int] = []
     original = SnapshotSeries.open
@@ -208,8 +197,7 @@ def test_every_finished_snapshot_is_taken_from_scratch(tmp_path: Path, monkeypat
         assert table.rows() == again.table(table.name).rows()
 
 
-def test_one_cluster_on_a_side_gives_numbers_without_intervals(tmp_path: Path) -> None:
-    inputs = tiny_inputs(tmp_path)
+def test_one_cluster_on_a_side_gives_numbers_without_intervals(inputs: AnalysisInputs, tmp_path: Path) -> None:
     result = RUN(inputs, make_config(write_pairs(tmp_path / "first.jsonl", 4), singles=0))
     for row in result.table("ablated").rows():
         assert row["n_clusters"] == 1 and row["difference"] is not None
@@ -217,8 +205,7 @@ def test_one_cluster_on_a_side_gives_numbers_without_intervals(tmp_path: Path) -
     assert not result.table("singles").rows()
 
 
-def test_bad_input_is_named(tmp_path: Path) -> None:
-    inputs = tiny_inputs(tmp_path)
+def test_bad_input_is_named(inputs: AnalysisInputs, tmp_path: Path) -> None:
     given = write_pairs(tmp_path / "first.jsonl", 6)
     with pytest.raises(AnalysisError, match="latent 24; this dictionary has 24"):
         RUN(inputs, make_config(given, given=[{"name": "mine", "latents": [N_LATENTS]}]))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from analyses.tiny_behaviours import write_pairs
+from analyses.tiny_behaviours import saved, write_pairs
 from analyses.tiny_circuits import circuit_inputs, full_names, rename
 from interventions.tiny_edges import END, START, make_plan
 from interventions.tiny_prompts import NAMES, tiny_dictionary
@@ -23,7 +23,7 @@ from ontogeny.analyses.circuits.wiring import make_wiring
 from ontogeny.dictionaries.crosscoder import Crosscoder
 from ontogeny.errors import AnalysisError, OntogenyError
 from ontogeny.interventions.edges import EdgePlan
-from ontogeny.results import Result, load_result, save_result
+from ontogeny.results import Result
 from ontogeny.snapshots.series import SnapshotSeries
 from ontogeny.tokens.pairs.behaviours import tokenize_behaviours
 from ontogeny.types import HookPoint, Source
@@ -36,11 +36,6 @@ def make_config(*behaviours: Any, **settings: Any) -> CircuitsConfig:
     small = {"draws": 20, "flips": 200, "verify": 5, "batch": 7, "min_clusters": 4, "nodes": 5, "steps": 2}
     given = {**small, "control_seeds": 2, "upstream": "first", "hook_points": POINTS, **settings}
     return CircuitsConfig(behaviours=list(behaviours), **given)
-
-
-def saved(result: Result, folder: Path) -> Result:
-    save_result(result, folder)
-    return load_result(folder)
 
 
 @pytest.fixture(scope="module")

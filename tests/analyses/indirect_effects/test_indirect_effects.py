@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from analyses.tiny_behaviours import WORDS, tiny_inputs, write_pairs
+from analyses.tiny_behaviours import WORDS, saved, tiny_inputs, write_pairs
 from interventions.tiny_prompts import (
     N_LATENTS,
     NAMES,
@@ -17,7 +17,7 @@ from interventions.tiny_prompts import (
     tiny_pairs,
     tiny_plan,
 )
-from ontogeny.analyses import ANALYSES
+from ontogeny.analyses import ANALYSES, AnalysisInputs
 from ontogeny.analyses.indirect_effects import IndirectEffectsConfig
 from ontogeny.analyses.indirect_effects.attribution import attribute_behaviours
 from ontogeny.analyses.indirect_effects.groups import iter_groups
@@ -26,7 +26,6 @@ from ontogeny.analyses.indirect_effects.judge import judge_effects
 from ontogeny.errors import AnalysisError, CorpusError, OntogenyError
 from ontogeny.interventions.effect_batches import moving_positions
 from ontogeny.interventions.prompts import clean_prompts
-from ontogeny.results import Result, load_result, save_result
 from ontogeny.snapshots.series import SnapshotSeries
 from ontogeny.tokens.pairs.behaviours import tokenize_behaviours
 from ontogeny.tokens.pairs.config import BehaviourConfig, PairPolicy
@@ -40,13 +39,7 @@ def make_config(*behaviours: Any, **settings: Any) -> IndirectEffectsConfig:
     return IndirectEffectsConfig(behaviours=list(behaviours), **given)
 
 
-def saved(result: Result, folder: Path) -> Result:
-    save_result(result, folder)
-    return load_result(folder)
-
-
-def test_tables_hold_what_the_engine_gives(tmp_path: Path) -> None:
-    inputs = tiny_inputs(tmp_path)
+def test_tables_hold_what_the_engine_gives(inputs: AnalysisInputs, tmp_path: Path) -> None:
     config = make_config(write_pairs(tmp_path / "first.jsonl"), steps=2, rule="mid")
     result = saved(RUN(inputs, config), tmp_path / "result")
     pairs = tokenize_behaviours(config.behaviours, config.policy, inputs.series.tokenizer)["first"]
@@ -73,8 +66,7 @@ def test_tables_hold_what_the_engine_gives(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("settings", [{"method": "exact"}, {"path": "single"}], ids=["exact", "single"])
-def test_patching_one_by_one_verifies_itself(tmp_path: Path, settings: dict[str, Any]) -> None:
-    inputs = tiny_inputs(tmp_path)
+def test_patching_one_by_one_verifies_itself(inputs: AnalysisInputs, tmp_path: Path, settings: dict[str, Any]) -> None:
     config = make_config(write_pairs(tmp_path / "first.jsonl", 12), verify=N_LATENTS, **settings)
     result = saved(RUN(inputs, config), tmp_path / "result")
     for row in result.table("verification").rows():
@@ -83,9 +75,8 @@ def test_patching_one_by_one_verifies_itself(tmp_path: Path, settings: dict[str,
     assert result.summary["n_poor"] == 0
 
 
-def test_poor_estimates_are_one_line_at_the_top(tmp_path: Path) -> None:
+def test_poor_estimates_are_one_line_at_the_top(inputs: AnalysisInputs, tmp_path: Path) -> None:
     """One gradient leaves a gap, and slopes that are asked to be next to 1 are not."""
-    inputs = tiny_inputs(tmp_path)
     given = [write_pairs(tmp_path / f"{name}.jsonl", seed=seed) for seed, name in enumerate(("first", "second"))]
     result = RUN(inputs, make_config(*given, method="atp", sound_slopes=(0.999, 1.001)))
     rows = result.table("verification").rows()
@@ -101,16 +92,18 @@ def test_poor_estimates_are_one_line_at_the_top(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("baseline", ["auto", "zero"])
-def test_pairs_without_a_patch_prefix_end_at_the_mean_or_at_zero(tmp_path: Path, baseline: str) -> None:
-    inputs = tiny_inputs(tmp_path)
+def test_pairs_without_a_patch_prefix_end_at_the_mean_or_at_zero(
+    inputs: AnalysisInputs, tmp_path: Path, baseline: str
+) -> None:
     given = write_pairs(tmp_path / "first.jsonl", 12, patch=False)
     result = RUN(inputs, make_config(given, baseline=baseline, verify=0))
     expected = {"auto": "mean", "zero": "zero"}[baseline]
     assert {row["baseline"] for row in result.table("verification").rows()} == {expected}
 
 
-def test_every_finished_snapshot_is_taken_from_scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    inputs = tiny_inputs(tmp_path)
+def test_every_finished_snapshot_is_taken_from_scratch(
+    inputs: AnalysisInputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     config = make_config(write_pairs(tmp_path / "first.jsonl", 8), write_pairs(tmp_path / "second.jsonl", 8, seed=1))
     opened: list[int] = []
     original = SnapshotSeries.open
@@ -132,8 +125,9 @@ def test_every_finished_snapshot_is_taken_from_scratch(tmp_path: Path, monkeypat
         assert first.table(name).rows() == again.table(name).rows()
 
 
-def test_groups_are_means_over_their_prompts_and_overlap_with_themselves(tmp_path: Path) -> None:
-    inputs = tiny_inputs(tmp_path)
+def test_groups_are_means_over_their_prompts_and_overlap_with_themselves(
+    inputs: AnalysisInputs, tmp_path: Path
+) -> None:
     config = make_config(write_pairs(tmp_path / "first.jsonl"), write_pairs(tmp_path / "second.jsonl", 16, seed=1))
     pairs = tokenize_behaviours(config.behaviours, config.policy, inputs.series.tokenizer)
     found = attribute_behaviours(inputs, config, pairs)
@@ -156,8 +150,7 @@ def test_groups_are_means_over_their_prompts_and_overlap_with_themselves(tmp_pat
     assert np.allclose(kind.effect, total[kind.latents] / 20)
 
 
-def test_shuffled_answers_seldom_find_anything(tmp_path: Path) -> None:
-    inputs = tiny_inputs(tmp_path)
+def test_shuffled_answers_seldom_find_anything(inputs: AnalysisInputs, tmp_path: Path) -> None:
     found = 0
     for seed in range(8):
         given = write_pairs(tmp_path / f"s{seed}.jsonl", 24, seed=seed, swap=True)
@@ -167,8 +160,9 @@ def test_shuffled_answers_seldom_find_anything(tmp_path: Path) -> None:
     assert found <= 3
 
 
-def test_bad_input_is_named_before_a_snapshot_is_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    inputs = tiny_inputs(tmp_path)
+def test_bad_input_is_named_before_a_snapshot_is_opened(
+    inputs: AnalysisInputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     given = write_pairs(tmp_path / "first.jsonl", 6)
     alone = write_pairs(tmp_path / "alone.jsonl", 6, patch=False)
     monkeypatch.setattr(SnapshotSeries, "open", lambda *_, **__: pytest.fail("a snapshot was opened"))
@@ -209,9 +203,8 @@ def test_what_a_source_holds_is_the_fit_along_its_own_decoder(tmp_path: Path, ga
         assert np.allclose(held[:, source], expected.detach(), atol=1e-4, equal_nan=True)
 
 
-def test_tokens_that_a_snapshot_lacks_are_named(tmp_path: Path) -> None:
+def test_tokens_that_a_snapshot_lacks_are_named(inputs: AnalysisInputs, tmp_path: Path) -> None:
     """As those of a chat's template in a base model."""
-    inputs = tiny_inputs(tmp_path)
     more = closed_tokenizer([*WORDS, *(f"x{number}" for number in range(20)), "<user>"])
     more.save_pretrained(tmp_path / "family" / "step8")
     rows = [{"clean_prefix": "w1 w2 <user>", "right": " w3", "wrong": " w4", "cluster": str(n)} for n in range(4)]
