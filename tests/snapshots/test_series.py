@@ -210,6 +210,15 @@ def test_torn_weights_are_one_sentence(family: Path, name: str) -> None:
         open_series(SeriesConfig(folders=f"{family}/step*", allow_pickled_weights=True)).open(0)
 
 
+@pytest.mark.parametrize("name", ["config.json", "tokenizer.json"])
+@pytest.mark.parametrize("text", ['{"model_type": ', "[]", ""])
+def test_torn_settings_are_one_sentence(family: Path, name: str, text: str) -> None:
+    (family / "step0" / name).write_text(text)
+    series = open_series(SeriesConfig(folders=f"{family}/step*"))
+    with pytest.raises(SnapshotError, match=f"step0/{name} .*; fetch it again"):
+        _ = (series.d_model, series.tokenizer)
+
+
 def test_missing_tensors_are_refused(family: Path) -> None:
     path = family / "step0" / "model.safetensors"
     tensors = load_file(path)

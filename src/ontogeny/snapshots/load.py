@@ -97,13 +97,24 @@ def load_model_config(model: str, revision: str | None = None) -> PretrainedConf
     path = folder / "config.json"
     if not path.is_file():
         raise SnapshotError(f"{named(model, revision)} has no config.json, so it is not a transformers model folder.")
-    model_type = json.loads(path.read_text(encoding="utf-8")).get("model_type")
+    model_type = _read_settings(path).get("model_type")
     if model_type not in CONFIG_MAPPING:
         raise SnapshotError(
             f"{named(model, revision)} is of type {model_type!r}, which the installed transformers does not know; "
             "upgrade transformers, or wrap the loaded module with HookedModel.wrap."
         )
     return AutoConfig.from_pretrained(folder)
+
+
+def _read_settings(path: Path) -> dict[str, Any]:
+    """A JSON file of a snapshot; SnapshotError where it is torn."""
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise SnapshotError(f"{path} is damaged: it is no JSON; fetch it again.") from error
+    if not isinstance(config, dict):
+        raise SnapshotError(f"{path} is no table of settings; fetch it again.")
+    return config
 
 
 def load_tokenizer(model: str, revision: str | None = None) -> PreTrainedTokenizerBase:
@@ -128,6 +139,7 @@ def load_vocabulary(model: str, revision: str | None = None) -> dict[str, int] |
         return None
     path = folder / "tokenizer.json"
     if path.is_file():
+        _read_settings(path)  # a torn file is said to be torn, in our words
         from tokenizers import Tokenizer
 
         return Tokenizer.from_file(str(path)).get_vocab(with_added_tokens=True)
