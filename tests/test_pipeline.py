@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from ontogeny.errors import CorpusError, HookPointError
+from ontogeny.errors import AnalysisError, CorpusError, HookPointError
 from ontogeny.pipeline import Run, analyze, evaluate, harvest, open_run, run_stages, train
 from ontogeny.recipe import load_recipe
 from ontogeny.results import load_result
@@ -77,6 +77,13 @@ def test_pairs_are_held_against_the_tokenizer_before_anything_is_harvested(
     err = capsys.readouterr().err
     assert err.count("warning: behaviours: behaviour 'few' keeps 3 pairs in 3 independent groups") == 1
     assert err.index("warning") < err.index("corpus")
+
+
+def test_a_hook_point_that_the_dictionary_will_lack_ends_the_run_at_once(tmp_path: Path) -> None:
+    run = open_tiny(tmp_path, **{"analyses.ablation.hook_points": '["resid_post.0"]'})
+    with pytest.raises(AnalysisError, match=r"analyses\.ablation\.hook_points names 'resid_post\.0'; the recipe's"):
+        run_stages(run)
+    assert not Workspace(tmp_path).artifacts()
 
 
 def test_another_dictionary_harvests_nothing_anew(done: Path) -> None:

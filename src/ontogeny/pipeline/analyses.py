@@ -9,7 +9,7 @@ from ontogeny.analyses import ANALYSES, Analysis, AnalysisInputs
 from ontogeny.analyses.contract import Need
 from ontogeny.config import Config, config_identity
 from ontogeny.dictionaries.crosscoder import Crosscoder, load_dictionary
-from ontogeny.errors import ArtifactError
+from ontogeny.errors import AnalysisError, ArtifactError
 from ontogeny.latents.accumulators import Accumulator
 from ontogeny.latents.cache import CodeCache, open_code_cache
 from ontogeny.latents.cache_writer import CodeCacheWriter
@@ -49,7 +49,8 @@ def asks_codes(analysis: Analysis) -> bool:
 
 
 def check_analyses(run: Run) -> None:
-    """Every file and dictionary that an analysis will read is there, or its error comes before anything is spent."""
+    """Every file, dictionary and hook point that an analysis will read is there, or its error comes before anything is
+    spent."""
     for name, config in run.recipe.chosen_analyses.items():
         analysis = ANALYSES[name]
         if analysis.reads is not None:
@@ -58,6 +59,13 @@ def check_analyses(run: Run) -> None:
             # The recipe's own name means the dictionary that this run makes.
             if reference != run.recipe.name:
                 _check_dictionary(run, name, reference)
+        known = [] if run.recipe.activations is None else run.recipe.activations.hook_points
+        for point in getattr(config, "hook_points", None) or ():
+            # Those of another dictionary are known once it is open.
+            if point not in known and not _refers(analysis, config):
+                raise AnalysisError(
+                    f"analyses.{name}.hook_points names {point!r}; the recipe's dictionary has {', '.join(known)}."
+                )
 
 
 def check_tokens(run: Run) -> None:
