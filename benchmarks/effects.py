@@ -21,10 +21,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
 
 from benchmarks.effects_exact import measure_families
 from benchmarks.memory import ResidentPeak
+from benchmarks.random_model import build_model
 from benchmarks.timing import Line, Ratio, ratio, time_interleaved
 from ontogeny.dictionaries.config import CrosscoderConfig
 from ontogeny.dictionaries.crosscoder import Crosscoder
@@ -67,15 +67,7 @@ class Setup:
     def __init__(self, case: Case) -> None:
         torch.manual_seed(0)
         self.case = case
-        config = GPTNeoXConfig(
-            vocab_size=case.vocab_size,
-            hidden_size=case.d_model,
-            intermediate_size=4 * case.d_model,
-            num_hidden_layers=case.n_layers,
-            num_attention_heads=8,
-            max_position_embeddings=LENGTH,
-        )
-        self.model = HookedModel(GPTNeoXForCausalLM(config).eval())
+        self.model = HookedModel(build_model(case.d_model, case.n_layers, case.vocab_size, LENGTH))
         for parameter in self.model.module.parameters():
             parameter.requires_grad_(False)
         tokens = torch.randint(1, case.vocab_size, (N_PROMPTS, LENGTH))
@@ -123,7 +115,9 @@ def measure_cost(case: Case, rounds: int) -> list[Line]:
     batches = setup.encode()
     contestants: dict[str, Callable[[], object]] = {"forward and backward": setup.forward_backward}
     for steps in STEPS:
-        contestants[f"{steps} steps"] = lambda steps=steps: setup.plan(batches, steps).compute_source(setup.model, 0)
+        plan = setup.plan(batches, steps)
+        _ = plan.entries  # once for all snapshots
+        contestants[f"{steps} steps"] = lambda plan=plan: plan.compute_source(setup.model, 0)
     contestants["encode"] = setup.encode
     times = time_interleaved(contestants, rounds)
     seconds = {name: timing.median for name, timing in times.items()}
