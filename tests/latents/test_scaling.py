@@ -8,8 +8,9 @@ from torch import Tensor
 from latents.batches import latent_batch
 from ontogeny.dictionaries.config import CrosscoderConfig
 from ontogeny.dictionaries.crosscoder import Crosscoder
+from ontogeny.errors import AnalysisError
 from ontogeny.latents.betas import Scaling, iter_scaling
-from ontogeny.latents.pair import Pair
+from ontogeny.latents.pair import Pair, check_scales
 from ontogeny.latents.scaling import Probes, ScalingAccumulator, block_of, find_peaks, latent_blocks
 from ontogeny.types import HookPoint, Snapshot, Source
 
@@ -192,6 +193,16 @@ def test_two_targets_hold_what_all_sources_hold_of_them(gate: str) -> None:
         expected = getattr(all_of_them, name)
         np.testing.assert_allclose(getattr(ours, name).value, expected.value[:, places], rtol=1e-12)
         np.testing.assert_allclose(getattr(ours, name).se, expected.se[:, places], rtol=1e-9)
+
+
+def test_folded_scales_are_refused_where_they_differ() -> None:
+    dictionary = make_dictionary().float()
+    check_scales(dictionary)
+    check_scales(dictionary.fold_scales())
+    dictionary.set_scales(torch.tensor([1.0, 0.5, 2.0]))
+    check_scales(dictionary)
+    with pytest.raises(AnalysisError, match="before folding"):
+        check_scales(dictionary.fold_scales())
 
 
 def test_a_million_latents_of_32_sources_fit_by_blocks() -> None:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from jaxtyping import Float, Int
 
 from ontogeny.dictionaries.crosscoder import Crosscoder
@@ -37,8 +38,10 @@ class Pair:
     def scaling(self, dictionary: Crosscoder, probes: Probes, budget: int = 2 * 10**9) -> ScalingAccumulator:
         """Sums of latent scaling of all latents with base and chat as targets 0 and 1, in at most `budget` bytes.
 
-        Where more than some 800,000 latents need it, documents go into fewer blocks.
+        Where more than some 800,000 latents need it, documents go into fewer blocks. AnalysisError as in
+        `check_scales`.
         """
+        check_scales(dictionary)
         n_blocks = budget // (dictionary.n_latents * bytes_of(2, len(probes.sources)))
         return ScalingAccumulator(
             dictionary, probes, n_blocks=min(max(n_blocks, 2), N_BLOCKS), targets=(self.base, self.chat)
@@ -72,6 +75,22 @@ def choose_pair(
             f"set analyses.{analysis}.base and .chat."
         )
     return Pair(first, last, sources[first], sources[last])
+
+
+def check_scales(dictionary: Crosscoder) -> None:
+    """AnalysisError where different scales are folded into the sources' weights.
+
+    A nu compares sources in normalised space, and what is raw in each would come out larger where activations are.
+    """
+    lengths = torch.linalg.vector_norm(dictionary.W_dec.detach().float(), dim=2)
+    kept = dictionary.decoder_norms().detach().float()
+    scales = torch.where(lengths > 0, kept / lengths, torch.nan).nanmedian(dim=0).values
+    known = scales[scales.isfinite()]
+    if len(known) and float(known.max()) > 1.001 * float(known.min()):
+        raise AnalysisError(
+            "latent scaling compares sources in normalised space, and this dictionary's scales are folded into its "
+            "weights; give the dictionary as it was before folding."
+        )
 
 
 def compute_delta(norms: Float[np.ndarray, "latent 2"]) -> Float[np.ndarray, " latent"]:

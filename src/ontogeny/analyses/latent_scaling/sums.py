@@ -11,6 +11,7 @@ from ontogeny.dictionaries.crosscoder import Crosscoder
 from ontogeny.errors import AnalysisError
 from ontogeny.latents.accumulators import Accumulator
 from ontogeny.latents.betas import Scaling, iter_scaling
+from ontogeny.latents.pair import check_scales
 from ontogeny.latents.passes import run_pass
 from ontogeny.latents.scaling import Probes, ScalingAccumulator, ScalingSums, latent_blocks
 from ontogeny.latents.together import Together
@@ -51,13 +52,17 @@ def iter_sums(inputs: AnalysisInputs, config: LatentScalingConfig) -> Iterator[S
 
 
 def choose_probes(dictionary: Crosscoder, config: LatentScalingConfig) -> Probes:
-    """The probes that the config names; AnalysisError where it names no source, and where there is only one."""
+    """The probes that the config names.
+
+    AnalysisError where it names no source, where there is only one, and where different scales are folded in.
+    """
     names, n_latents = dictionary.sources_out, dictionary.n_latents
     if len(names) < 2:
         raise AnalysisError(
             f"latent_scaling compares sources, and this dictionary has one ({names[0]}); "
             "leave [analyses.latent_scaling] out, or give the series more snapshots."
         )
+    check_scales(dictionary)
     if config.probe == "peak":
         return Probes.at_peak(dictionary)
     if config.probe == "all":
