@@ -22,9 +22,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
 
 from benchmarks.memory import ResidentPeak
+from benchmarks.random_model import build_model
 from benchmarks.timing import Line, Ratio, format_table, ratio, time_interleaved
 from ontogeny.quanta.config import GramConfig
 from ontogeny.quanta.documents import Documents
@@ -73,15 +73,7 @@ FULL = {**CASES, "vocabulary, pythia-14m": Case(40, 1, 256, 128, 6, 50_304, goal
 def build_case(case: Case) -> tuple[HookedModel, Documents, np.ndarray]:
     """(model, documents of `length` tokens, canonical indices of tokens at even places)."""
     torch.manual_seed(0)
-    config = GPTNeoXConfig(
-        vocab_size=case.vocabulary,
-        hidden_size=case.d_model,
-        intermediate_size=4 * case.d_model,
-        num_hidden_layers=case.n_layers,
-        num_attention_heads=case.heads,
-        max_position_embeddings=case.length,
-    )
-    model = HookedModel(GPTNeoXForCausalLM(config).eval())
+    model = HookedModel(build_model(case.d_model, case.n_layers, case.vocabulary, case.length, case.heads))
     rng = np.random.default_rng(0)
     documents = Documents.of(list(rng.integers(0, case.vocabulary, (case.n_tokens, case.length))))
     # One token a document; their places are spread evenly, in random order.

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
 
+from benchmarks.random_model import build_model
 from benchmarks.timing import Line, ratio, time_interleaved
 from ontogeny.activations.harvest import harvest_source
 from ontogeny.activations.plan import plan_stream
@@ -21,25 +21,12 @@ WIDTH = 128
 N_LAYERS, READ_LAYER = 6, 3
 
 
-def build_model(d_model: int, n_layers: int) -> GPTNeoXForCausalLM:
-    """A random GPTNeoX; its weights do not matter to the clock."""
-    config = GPTNeoXConfig(
-        vocab_size=2048,
-        hidden_size=d_model,
-        intermediate_size=4 * d_model,
-        num_hidden_layers=n_layers,
-        num_attention_heads=8,
-        max_position_embeddings=WIDTH,
-    )
-    return GPTNeoXForCausalLM(config).eval()
-
-
 def compare(d_model: int, n_rows: int, rounds: int) -> Line:
     """Harvest of resid_post.3 of six blocks in bfloat16, against the forward of four blocks alone."""
     tokens = np.random.default_rng(0).integers(1, 2048, size=(n_rows, WIDTH))
     plan = plan_stream(Corpus.from_tokens(tokens), "all", tokens_per_shard=4096)
-    model = HookedModel(build_model(d_model, N_LAYERS))
-    floor = build_model(d_model, READ_LAYER + 1).gpt_neox
+    model = HookedModel(build_model(d_model, N_LAYERS, 2048, WIDTH))
+    floor = build_model(d_model, READ_LAYER + 1, 2048, WIDTH).gpt_neox
     point = HookPoint("resid_post", READ_LAYER)
     source = Source(Snapshot("random"), point)
 

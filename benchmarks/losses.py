@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
 
+from benchmarks.random_model import build_model
 from benchmarks.timing import Line, ratio, time_interleaved
 from ontogeny.quanta.documents import Documents
 from ontogeny.quanta.losses import BATCH_TOKENS, measure_snapshot_losses
@@ -14,19 +14,6 @@ from ontogeny.snapshots.hooks import HookedModel
 
 GOAL = 0.9
 WIDTH = 128
-
-
-def build_model(d_model: int, n_layers: int, vocab_size: int) -> GPTNeoXForCausalLM:
-    """A random GPTNeoX; its weights do not matter to the clock."""
-    config = GPTNeoXConfig(
-        vocab_size=vocab_size,
-        hidden_size=d_model,
-        intermediate_size=4 * d_model,
-        num_hidden_layers=n_layers,
-        num_attention_heads=8,
-        max_position_embeddings=WIDTH,
-    )
-    return GPTNeoXForCausalLM(config).eval()
 
 
 def compare(d_model: int, n_layers: int, vocab_size: int, n_rows: int, rounds: int) -> Line:
@@ -37,7 +24,7 @@ def compare(d_model: int, n_layers: int, vocab_size: int, n_rows: int, rounds: i
         lengths.append(min(int(draw.integers(16, 2 * WIDTH)), WIDTH, total - sum(lengths)))
     tokens = draw.integers(1, vocab_size, size=total)
     documents = Documents.of(np.split(tokens, np.cumsum(lengths)[:-1]))
-    model = HookedModel(build_model(d_model, n_layers, vocab_size))
+    model = HookedModel(build_model(d_model, n_layers, vocab_size, WIDTH))
     rows = torch.from_numpy(tokens).view(n_rows, WIDTH)
 
     def losses() -> None:
