@@ -74,7 +74,8 @@ def test_a_recipe_without_stages_is_refused(
 
 
 def test_resolved_says_where_values_come_from(capsys: pytest.CaptureFixture[str]) -> None:
-    code, out, _ = run(capsys, "show", "demo", "--resolved", "--training.lr", "3e-4")
+    words = ("show", "demo", "--resolved", "--training.lr", "3e-4", "--corpus.replacements", "{}")
+    code, out, _ = run(capsys, *words)
     assert code == 0
     line = next(line for line in out.splitlines() if line.startswith("training.lr "))
     assert "0.0003" in line and "command line" in line

@@ -71,8 +71,8 @@ def _refuse_misspelt_options(keys: Iterable[str]) -> None:
 
     names = [*Recipe.model_fields, *(field.name for field in dataclasses.fields(Options))]
     for key in keys:
-        alike = nearest(key, names, 1)
-        if key not in names and alike and alike[0] not in Recipe.model_fields:
+        alike = [] if "." in key or key in names else nearest(key, names, 1)
+        if alike and alike[0] not in Recipe.model_fields:
             raise ConfigError(f"unknown option --{key}: did you mean --{alike[0]}?")
 
 
