@@ -22,9 +22,8 @@ from ontogeny.dictionaries.crosscoder import Crosscoder
 from ontogeny.errors import DictionaryError
 from ontogeny.interventions.changes import CHUNK, Change, add_moves, project, raw_directions
 from ontogeny.interventions.edits import check_latents
-from ontogeny.interventions.paths import Rule, compute_path_gradient
-from ontogeny.interventions.prompts import Prompts, compute_metric
-from ontogeny.interventions.suffix import run_with
+from ontogeny.interventions.paths import Rule, compute_path_gradient, measure_with
+from ontogeny.interventions.prompts import Prompts
 from ontogeny.snapshots.hooks import HookedModel
 from ontogeny.types import HookPoint
 
@@ -285,5 +284,4 @@ class EffectPlan:
 
     def measure(self, model: HookedModel, source: int, prompts: Prompts, state: Tensor) -> Float[Tensor, " prompt"]:
         """The metric with the activation of a source replaced by `state`."""
-        logits = run_with(model, prompts.tokens, prompts.attention, self.hook_points[source], state)
-        return compute_metric(logits, prompts)
+        return measure_with(model, self.hook_points[source], prompts, state)

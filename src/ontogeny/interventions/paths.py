@@ -13,8 +13,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from ontogeny.interventions.prompts import Prompts, compute_metric
-from ontogeny.interventions.suffix import run_with
+from ontogeny.interventions.prompts import Prompts, compare_answers
+from ontogeny.interventions.suffix import run_to_last
 from ontogeny.snapshots.hooks import HookedModel
 from ontogeny.types import HookPoint
 
@@ -77,7 +77,7 @@ def compute_path_gradient(
         for node, weight in zip(nodes, weights, strict=True):
             with torch.enable_grad():
                 state = (hidden + float(node) * difference).requires_grad_(True)
-                metric = compute_metric(run_with(model, prompts.tokens, prompts.attention, hook_point, state), prompts)
+                metric = measure_with(model, hook_point, prompts, state)
                 (gradient,) = torch.autograd.grad(metric.sum(), state)
             total += float(weight) * gradient
             start = metric.detach() if node == 0 else start
@@ -85,12 +85,14 @@ def compute_path_gradient(
         for each in parameters:
             each.requires_grad_(True)
     with torch.no_grad():
-        start = _metric_at(model, hook_point, prompts, hidden) if start is None else start
-        end = _metric_at(model, hook_point, prompts, hidden + difference)
+        start = measure_with(model, hook_point, prompts, hidden) if start is None else start
+        end = measure_with(model, hook_point, prompts, hidden + difference)
     return PathGradient(torch.where(moves[..., None], total, 0.0), start, end)
 
 
-def _metric_at(
+def measure_with(
     model: HookedModel, hook_point: HookPoint, prompts: Prompts, state: Float[Tensor, "prompt position d_model"]
 ) -> Float[Tensor, " prompt"]:
-    return compute_metric(run_with(model, prompts.tokens, prompts.attention, hook_point, state), prompts)
+    """The metric with the activation at a hook point replaced by `state`."""
+    logits = run_to_last(model, prompts.tokens, prompts.attention, hook_point, state, prompts.last)
+    return compare_answers(logits, prompts)

@@ -72,7 +72,12 @@ def compute_metric(logits: Float[Tensor, "prompt position vocab"], prompts: Prom
     arXiv 2509.05291 (the normaliser of the two log-probabilities cancels).
     """
     rows = torch.arange(len(prompts), device=logits.device)
-    final = logits[rows, prompts.last.to(logits.device)].float()
+    return compare_answers(logits[rows, prompts.last.to(logits.device)], prompts)
+
+
+def compare_answers(logits: Float[Tensor, "prompt vocab"], prompts: Prompts) -> Float[Tensor, " prompt"]:
+    """`compute_metric` of the logits at the last position alone."""
+    final, rows = logits.float(), torch.arange(len(prompts), device=logits.device)
     right = final[rows, prompts.right.to(logits.device)]
     wrong_ids = prompts.wrong.to(logits.device)
     wrong = final[rows, wrong_ids.clamp(min=0)]

@@ -1,5 +1,6 @@
 """Running a model from a hook point on, to its end or to a later hook point, with another activation there."""
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -19,6 +20,23 @@ def run_with(
     if first is not None:
         return model.run_from(first, replaced, mask)
     return model.forward(tokens, mask, replace={hook_point: lambda _: replaced}).logits
+
+
+def run_to_last(
+    model: HookedModel,
+    tokens: Int[Tensor, "row position"],
+    mask: Tensor | None,
+    hook_point: HookPoint,
+    replaced: Float[Tensor, "row position d_model"],
+    last: Int[Tensor, " row"],
+) -> Float[Tensor, "row vocab"]:
+    """What `run_with` gives at one position a row; in the residual stream no other position is unembedded."""
+    first, rows = _first_block(hook_point), torch.arange(len(tokens), device=replaced.device)
+    if first is None:
+        return run_with(model, tokens, mask, hook_point, replaced)[rows, last]
+    end = HookPoint("resid_post", len(model.blocks) - 1)
+    hidden = replaced if first == len(model.blocks) else model.read_from(first, replaced, [end], mask)[end]
+    return model.unembed(hidden[rows, last])
 
 
 def read_with(
