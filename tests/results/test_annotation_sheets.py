@@ -139,6 +139,12 @@ def test_what_is_no_sheet_is_refused(tmp_path: Path) -> None:
     file.write_text(f"{head}\nd1,agreement,3,a,b,yes,no,n,t,and,more\n")
     with pytest.raises(AnnotationError, match="line 2: 11 cells for 9 columns"):
         read(file)
+    file.write_text(f"{head},description\n")
+    with pytest.raises(AnnotationError, match="two columns 'description'"):
+        read(file)
+    file.write_text("a" * 200_000)
+    with pytest.raises(AnnotationError, match="line 1: field larger"):
+        read(file)
 
 
 def test_the_table_has_groups_in_order_of_training(reader: ResultReader, tmp_path: Path) -> None:

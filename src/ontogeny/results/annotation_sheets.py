@@ -224,7 +224,13 @@ def _iter_lines(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
     head = text.split("\n", 1)[0]
     delimiter = max(DELIMITERS, key=head.count)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
-    names = [name.strip() for name in next(reader, [])]
+    try:
+        names = [name.strip() for name in next(reader, [])]
+    except csv.Error as error:
+        raise AnnotationError(f"{path}, line 1: {error}.") from None
+    twice = next((name for name in (*KEY, *TO_FILL) if names.count(name) > 1), None)
+    if twice is not None:
+        raise AnnotationError(f"{path} has two columns {twice!r}; leave one of them.")
     missing = [name for name in (*KEY, *TO_FILL) if name not in names]
     if missing:
         raise AnnotationError(f"{path} has no column {missing[0]!r}: give a sheet that `ontogeny annotate` wrote.")
