@@ -163,5 +163,5 @@ def test_the_table_has_groups_in_order_of_training(reader: ResultReader, tmp_pat
     )
     write_latex(table, tmp_path / "table.tex")
     text = (tmp_path / "table.tex").read_text()
-    assert r"{[.00, 1.00]} & {2} & {50 \% of [plural] nouns\_} & {yes} \\" in text
+    assert r"{{[}.00, 1.00]} & {2} & {50 \% of {[}plural] nouns\_} & {yes} \\" in text
     assert "languages" not in text and text.count(r"\multicolumn{4}") == 3
