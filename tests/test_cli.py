@@ -74,11 +74,12 @@ def test_a_recipe_without_stages_is_refused(
 
 
 def test_resolved_says_where_values_come_from(capsys: pytest.CaptureFixture[str]) -> None:
-    words = ("show", "demo", "--resolved", "--training.lr", "3e-4", "--corpus.replacements", "{}")
+    words = ("show", "demo", "--resolved", "--training.lr", "3e-4", "--corpus.replacements", '{base = {"<a>" = "<b>"}}')
     code, out, _ = run(capsys, *words)
     assert code == 0
     line = next(line for line in out.splitlines() if line.startswith("training.lr "))
     assert "0.0003" in line and "command line" in line
+    assert any("corpus.replacements.base.<a>" in line and "<b>" in line for line in out.splitlines())
 
 
 def test_plan_needs_no_download(capsys: pytest.CaptureFixture[str]) -> None:

@@ -88,7 +88,7 @@ def parse_value(text: str, annotations: list[Any]) -> Any:
     if text.lower() == "none" and any(_mentions(annotation, (type(None),)) for annotation in annotations):
         return None
     listed = any(is_list(annotation) for annotation in annotations)
-    tables = any(models_in(annotation) for annotation in annotations)
+    tables = any(models_in(annotation) or _values_of_mapping(annotation) for annotation in annotations)
     if (listed or tables) and text[:1] in "[{":
         return _literal(text)
     if listed and not tables:
