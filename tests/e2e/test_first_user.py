@@ -50,7 +50,7 @@ def speaking(place: Path, capsys: pytest.CaptureFixture[str]) -> Path:
     return Workspace(place).find("speaking", "families").path
 
 
-def refused(capsys: pytest.CaptureFixture[str], hint: str, *words: str) -> None:
+def assert_refused(capsys: pytest.CaptureFixture[str], hint: str, *words: str) -> None:
     """The error is one line, exit code 2, and names what is wrong; progress before it is no error."""
     code, _, err = run(capsys, *words)
     errors = [line for line in err.splitlines() if line.startswith("ontogeny: ")]
@@ -74,7 +74,7 @@ def test_a_sweep_shares_one_harvest_and_is_compared(
 
     code, out, _ = run(capsys, "list", "--kind", "evaluations", "--where", "training.seed=1", "--sort", "fve")
     assert code == 0 and len(out.strip().splitlines()) == 3
-    refused(capsys, "did you mean 'fve'", "list", "--sort", "fvee")
+    assert_refused(capsys, "did you mean 'fve'", "list", "--sort", "fvee")
     code, out, _ = run(capsys, "prune")
     assert code == 0 and "6 stores" in out
     identity = workspace.artifacts("dictionaries")[0].id
@@ -89,7 +89,7 @@ PLANTED = [name for name in RECIPES if name.startswith("rules-")]
 def test_a_planted_language_needs_the_family_that_was_grown_on_it(
     capsys: pytest.CaptureFixture[str], family: Path, name: str
 ) -> None:
-    refused(capsys, "a family grown on the same rules", "run", name, "--family", str(family), *SMALL_KEYS)
+    assert_refused(capsys, "a family grown on the same rules", "run", name, "--family", str(family), *SMALL_KEYS)
 
 
 @pytest.mark.slow
@@ -133,13 +133,13 @@ def test_stores_outside_the_workspace_compute_nothing_for_what_is_done(
 def test_a_grown_family_goes_by_its_name(capsys: pytest.CaptureFixture[str], family: Path) -> None:
     code, out, err = run(capsys, "plan", "demo", "--family", "demo-fast")
     assert code == 0 and "harvest" in out and str(family.resolve()) in err
-    refused(capsys, "no such folder", "plan", "demo", "--family", str(family / "absent"))
+    assert_refused(capsys, "no such folder", "plan", "demo", "--family", str(family / "absent"))
 
 
 def test_a_dictionary_leaves_and_comes_back(capsys: pytest.CaptureFixture[str], tmp_path: Path, family: Path) -> None:
     words = ["train", "demo-fast", *KEYS, "--name", "mine", "--series.steps", "4"]
     assert run(capsys, *words)[0] == 0
-    refused(capsys, "ckkissane", "export", "mine", str(tmp_path / "x"), "--format", "ckkissane")
+    assert_refused(capsys, "ckkissane", "export", "mine", str(tmp_path / "x"), "--format", "ckkissane")
     for form in ("saelens", "dictionary_learning", "dictionary_learning_crosscoder", "lm_saes"):
         code, _, err = run(capsys, "export", "mine", str(tmp_path / form), "--format", form, "--unit-decoder")
         assert code == 0, err
@@ -157,7 +157,7 @@ def test_a_torn_shard_is_named_and_harvest_redoes_it(
     shard = sorted(store.path.glob("*.safetensors"))[0]
     whole = shard.read_bytes()
     shard.write_bytes(whole[:500])
-    refused(capsys, f"{store.id}/{shard.name}", "train", "demo-fast", *KEYS, "--training.seed", "7")
+    assert_refused(capsys, f"{store.id}/{shard.name}", "train", "demo-fast", *KEYS, "--training.seed", "7")
     assert run(capsys, "harvest", "demo-fast", *KEYS)[0] == 0
     assert shard.read_bytes() == whole
     assert run(capsys, "train", "demo-fast", *KEYS, "--training.seed", "7")[0] == 0
@@ -169,8 +169,8 @@ def test_snapshots_that_cannot_be_used_are_named(
     for step in ("step0", "step2", "step4"):
         shutil.copytree(family / step, tmp_path / step)
     words = [*KEYS, "--family", str(tmp_path)]
-    refused(capsys, "nearest steps are 0, 2, 4", "harvest", "demo-fast", *words, "--series.steps", "0,3")
-    refused(capsys, "layers 0 to 1", "harvest", "demo-fast", *words, "--activations.hook_points", "resid_post.2")
+    assert_refused(capsys, "nearest steps are 0, 2, 4", "harvest", "demo-fast", *words, "--series.steps", "0,3")
+    assert_refused(capsys, "layers 0 to 1", "harvest", "demo-fast", *words, "--activations.hook_points", "resid_post.2")
 
     _, _, err = run(capsys, "harvest", "demo-fast", *words, "--corpus.context_length", "512")
     assert "warning: corpus.context_length = 512" in err
@@ -178,7 +178,7 @@ def test_snapshots_that_cannot_be_used_are_named(
     weights = tmp_path / "step2" / "model.safetensors"
     whole = load_file(weights)
     save_file({name: tensor * np.nan for name, tensor in whole.items()}, weights, {"format": "pt"})
-    refused(capsys, "step2 at resid_post", "harvest", "demo-fast", *words)
+    assert_refused(capsys, "step2 at resid_post", "harvest", "demo-fast", *words)
     save_file(whole, weights, {"format": "pt"})
     assert run(capsys, "harvest", "demo-fast", *words)[0] == 0
 

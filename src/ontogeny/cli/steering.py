@@ -2,12 +2,15 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
 from ontogeny.commands.options import PLACE, Place, open_console, open_workspace
 from ontogeny.errors import ConfigError
+
+if TYPE_CHECKING:
+    from ontogeny.interventions.steering.config import SteeringRequest
 
 
 @Parameter(name="*")
@@ -84,13 +87,10 @@ def steer(
     device
         Where the models run: auto, cpu, cuda, mps or xpu.
     """
-    from pydantic import ValidationError
-
     from ontogeny.commands.report import parse_latents
     from ontogeny.commands.steer import Destinations, parse_latent
     from ontogeny.commands.steer import steer as steer_and_print
-    from ontogeny.config import config_error
-    from ontogeny.interventions.steering.config import SteeringRequest, load_interventions
+    from ontogeny.interventions.steering.config import load_interventions
     from ontogeny.pipeline.steering import open_steerer
 
     if at is not None and not latent:
@@ -109,11 +109,20 @@ def steer(
         "control": control,
         "sampling": sampling,
     }
+    steer_and_print(steerer, _request(told), reference, Destinations(out, json, save_interventions), open_console())
+
+
+def _request(told: dict[str, Any]) -> "SteeringRequest":
+    """What was told, checked; ConfigError in one line."""
+    from pydantic import ValidationError
+
+    from ontogeny.config import config_error
+    from ontogeny.interventions.steering.config import SteeringRequest
+
     try:
-        request = SteeringRequest.model_validate(told)
+        return SteeringRequest.model_validate(told)
     except ValidationError as error:
         raise config_error(error, SteeringRequest, "steer") from error
-    steer_and_print(steerer, request, reference, Destinations(out, json, save_interventions), open_console())
 
 
 def _sampling(drawing: Drawing) -> dict[str, Any]:
