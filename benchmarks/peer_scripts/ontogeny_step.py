@@ -34,7 +34,7 @@ def build(setting: Setting):
     batches = itertools.cycle(list(itertools.islice(store.iter_batches(setting["batch"], seed=0), 2)))
 
     def step(_: torch.Tensor) -> None:
-        trainer._update(next(batches), wanted=False)
+        trainer._update(batches, wanted=False)
 
     return step
 

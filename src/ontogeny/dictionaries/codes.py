@@ -185,15 +185,17 @@ class Codes:
         if self.table is not None:
             return self.table.times(weight)
         if self.source_gate is None:
-            return self._product(self.values, weight.flatten(1)).unflatten(1, weight.shape[1:])
+            return self._product(self.values, weight)
         # Source by source, so that nothing is as large as [token source latent].
         parts = [self._product(self.gated(source), own.contiguous()) for source, own in enumerate(weight.unbind(1))]
         return torch.stack(parts, 1)
 
     def _product(
-        self, values: Float[Tensor, "..."], weight: Float[Tensor, "latent width"]
-    ) -> Float[Tensor, "token width"]:
-        return values @ weight if self.pattern is None else decode_active(values, weight, self.pattern)
+        self, values: Float[Tensor, "..."], weight: Float[Tensor, "latent *shape"]
+    ) -> Float[Tensor, "token *shape"]:
+        if self.pattern is not None:
+            return decode_active(values, weight, self.pattern)
+        return (values @ weight.flatten(1)).unflatten(1, weight.shape[1:])
 
     def dense(self, source: int | None = None) -> Float[Tensor, "token latent"]:
         """The table [token latent]: values that are on in any source, or in the one given."""

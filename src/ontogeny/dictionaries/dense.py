@@ -13,7 +13,6 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn.functional import linear
 
 from ontogeny.dictionaries.elementwise import (
     add_shortfall_gradient,
@@ -26,6 +25,7 @@ from ontogeny.dictionaries.elementwise import (
     threshold_gradient,
 )
 from ontogeny.dictionaries.ledger import ROWS, UNGATED, Addend, Ledger, row_blocks
+from ontogeny.dictionaries.product import multiply
 
 
 class _Encode(torch.autograd.Function):
@@ -35,7 +35,7 @@ class _Encode(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, W_enc: Tensor, b_enc: Tensor, threshold: Tensor | None, ledger: Ledger) -> Tensor:
         ctx.set_materialize_grads(False)
         ctx.ledger = ledger
-        pre = linear(x, W_enc, b_enc) if ledger.pre is None else ledger.pre
+        pre = multiply(x, W_enc, b_enc) if ledger.pre is None else ledger.pre
         if ledger.whole and threshold is None:
             pre = table = pre.relu_()
         elif ledger.whole and threshold is not None:
@@ -120,7 +120,7 @@ class _Times(torch.autograd.Function):
         ctx.save_for_backward(table, weight, threshold)
         ctx.ledger, ctx.use = ledger, next(ledger.uses)
         if ledger.whole:
-            return (table @ weight.flatten(1)).unflatten(1, weight.shape[1:])
+            return multiply(table, weight.flatten(1).T).unflatten(1, weight.shape[1:])
         out = table.new_empty(len(table), *weight.shape[1:])
         for rows in row_blocks(table):
             for gate in ledger.gates:
@@ -150,7 +150,7 @@ class _Times(torch.autograd.Function):
 
 def _product(grad: Tensor, weight: Tensor) -> Addend:
     def add(out: Tensor, values: Tensor, rows: slice) -> None:
-        out.addmm_(grad[rows], weight.T)
+        out += multiply(grad[rows], weight)
 
     return add
 

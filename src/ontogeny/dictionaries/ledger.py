@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ontogeny.dictionaries.elementwise import gate_values
 
-ROWS = 256
+ROWS = 128
 """Rows of a block: large enough for a matmul, small beside the table."""
 
 Addend = Callable[[Tensor, Tensor, slice], None]

@@ -113,4 +113,4 @@ def _fit_with_dead(
     scores, columns = row_top_k(dead_columns(dead, pre.scores), k)
     pattern = Pattern.from_rows(which[columns], crosscoder.n_latents)
     values = torch.relu(pre.kept_scores(scores.flatten(), pattern))
-    return decode_active(values, crosscoder.W_dec.flatten(1), pattern)
+    return decode_active(values, crosscoder.W_dec, pattern).flatten(1)

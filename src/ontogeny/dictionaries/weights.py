@@ -92,14 +92,11 @@ class Weights(nn.Module):
 
     def normalise(self, x: Float[Tensor, "token source_in d_model"]) -> Float[Tensor, "token source_in d_model"]:
         """Raw activations read, centred and scaled."""
-        # Batches come in their stored dtype with each source's rows together: both are undone in this one pass.
-        x = x.to(self.W_enc.dtype, memory_format=torch.contiguous_format)
-        return (x - self.centre).mul_(self.scale[:, None])
+        return (_token_major(x, self.W_enc.dtype) - self.centre).mul_(self.scale[:, None])
 
     def normalise_target(self, y: Float[Tensor, "token source_out d_out"]) -> Float[Tensor, "token source_out d_out"]:
         """Raw activations written, centred and scaled."""
-        y = y.to(self.W_dec.dtype, memory_format=torch.contiguous_format)
-        return (y - self.centre_out).mul_(self.scale_out[:, None])
+        return (_token_major(y, self.W_dec.dtype) - self.centre_out).mul_(self.scale_out[:, None])
 
     def denormalise(self, y: Float[Tensor, "token source_out d_out"]) -> Float[Tensor, "token source_out d_out"]:
         """The inverse of `normalise_target`."""
@@ -192,3 +189,9 @@ class Weights(nn.Module):
                 raise DictionaryError("this dictionary has a skip connection; decode needs the activations read too.")
             out = out + nn.functional.linear(x.flatten(1), self.W_skip).unflatten(1, self.b_dec.shape)
         return out
+
+
+def _token_major(x: Float[Tensor, "token source width"], dtype: torch.dtype) -> Float[Tensor, "token source width"]:
+    """Batches come in their stored dtype with each source's rows together: both are undone in one pass."""
+    # `to` alone leaves the order of float32 as it is, and flattening the normalised batch would copy it once more.
+    return x.to(dtype, memory_format=torch.contiguous_format).contiguous()

@@ -123,10 +123,10 @@ class Trainer:
         metrics: dict[str, int | float] = {}
         clock = Clock(self.tokens)
         with (reporter or Reporter()).measure("training", total, first) as advance:
-            for batch in self._batches():
+            batches = self._batches()
+            while self.step < total:
                 wanted = self.step % self.config.log_every == 0 or self.step == total - 1
-                made = self._update(batch, wanted)
-                del batch  # so that the next one is gathered into the same memory
+                made = self._update(batches, wanted)
                 if made is not None:
                     metrics = made | {"train/tokens": self.tokens, "train/tokens_per_second": clock.rate(self.tokens)}
                     tracker.log(self.step - 1, metrics)
@@ -147,19 +147,19 @@ class Trainer:
                 "or harvest more tokens."
             )
 
-    def _update(self, batch: ActivationBatch, wanted: bool) -> dict[str, int | float] | None:
-        """One optimizer update; the metrics of its batch if they are wanted."""
+    def _update(self, batches: Iterator[ActivationBatch], wanted: bool) -> dict[str, int | float] | None:
+        """One optimizer update on the next batch; its metrics if they are wanted."""
         # Before the forward and not only before the backward: the last gradients make room for its tables.
         self.optimizer.zero_grad(set_to_none=True)
         rate = self._set_learning_rate()
-        codes, metrics = self._differentiate(batch, wanted)
+        codes, cursor, metrics = self._differentiate(batches, wanted)
         norm = self._clip()
         self.optimizer.step()
         self.crosscoder.after_step(codes)
         self._count_silence(codes)
         self.step += 1
         self.tokens += codes.n_tokens
-        self.cursor = batch.cursor
+        self.cursor = cursor
         if metrics is None:
             return None
         return metrics | {
@@ -168,8 +168,11 @@ class Trainer:
             "train/grad_norm": norm,
         }
 
-    def _differentiate(self, batch: ActivationBatch, wanted: bool) -> tuple[Codes, dict[str, int | float] | None]:
-        """Leave the loss's gradients with the weights; the codes, and what is told of them if it is wanted."""
+    def _differentiate(
+        self, batches: Iterator[ActivationBatch], wanted: bool
+    ) -> tuple[Codes, Cursor, dict[str, int | float] | None]:
+        """Leave the loss's gradients with the weights; the codes, the place in the stream, the metrics if wanted."""
+        batch = next(batches)
         x, target = self._read_and_written(batch.x.to(self.device, non_blocking=True))
         context = self._context()
         with torch.autocast(self.device.type, torch.bfloat16, self.config.autocast and self.device.type != "cpu"):
@@ -184,9 +187,10 @@ class Trainer:
             metrics["train/sparsity_factor"] = context.sparsity_factor
             if self.own_k is not None:
                 metrics["train/k"] = context.k or self.own_k
-        del output, x, target  # the backward has its own copies of what it needs
+        cursor = batch.cursor
+        del output, x, target, batch  # the backward has its own copies of what it needs, and nobody else holds these
         loss.backward()
-        return codes, metrics
+        return codes, cursor, metrics
 
     def _set_learning_rate(self) -> float:
         """The learning rate of this step, set in every group; the plain one is returned."""

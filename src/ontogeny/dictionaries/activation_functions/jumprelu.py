@@ -5,7 +5,6 @@ import math
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn.functional import linear
 
 from ontogeny.dictionaries.activation_functions.contract import ActivationFunction
 from ontogeny.dictionaries.activation_functions.preactivation import Preactivation
@@ -43,9 +42,8 @@ class JumpReLU(ActivationFunction):
         lowest = threshold.detach()
         if self.training:
             lowest = (lowest - self.window / 2).clamp_min(0.0)
-        sample = linear(pre.x[:64].detach(), pre.W_enc.detach(), pre.b_enc.detach())
         gate = SourceGate(pre.norms, threshold, "latent", self.window) if self.per_source else None
-        if not pre.sparse_pays(sample * norm - lowest):
+        if not pre.sparse_pays(pre.sample * norm - lowest):
             norms = pre.norms.unbind(1) if self.per_source else (norm,)
             table = jump_table(pre.x, pre.W_enc, pre.b_enc, threshold, norms, self.window, whole=not self.per_source)
             return Codes(table.values, pre.norms, None, gate, table)

@@ -10,6 +10,7 @@ from torch.nn.functional import linear
 
 from ontogeny.dictionaries.codes import Codes, SourceGate
 from ontogeny.dictionaries.dense import DenseTable, plain_table
+from ontogeny.dictionaries.product import multiply, multiply_into
 from ontogeny.dictionaries.sparse import Pattern, encode_active
 
 SPARSE_BELOW = 0.05
@@ -90,14 +91,20 @@ class Preactivation:
 
     def _table(self, W: Float[Tensor, "latent width"], b: Float[Tensor, " latent"]) -> Float[Tensor, "token latent"]:
         if self.kept_table is None or self.x.device.type != "cpu":
-            return linear(self.x, W, b)  # autocast sees no product that is written into a given table
-        return torch.addmm(b, self.x, W.T, out=self.kept_table.take(self.n_tokens, self.n_latents, self.x))
+            return multiply(self.x, W, b)  # autocast sees no product that is written into a given table
+        return multiply_into(self.kept_table.take(self.n_tokens, self.n_latents, self.x), self.x, W, b)
 
     @cached_property
     def raw(self) -> Float[Tensor, "token latent"]:
         """pre, without gradient."""
         with torch.no_grad():
-            return linear(self.x, self.W_enc, self.b_enc)
+            return multiply(self.x, self.W_enc, self.b_enc)
+
+    @cached_property
+    def sample(self) -> Float[Tensor, "row latent"]:
+        """pre of some tokens, without gradient: enough to see how many latents are on."""
+        with torch.no_grad():
+            return multiply(self.x[:64], self.W_enc, self.b_enc)
 
     @cached_property
     def dense(self) -> Float[Tensor, "token latent"]:

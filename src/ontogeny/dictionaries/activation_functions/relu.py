@@ -19,8 +19,7 @@ class ReLU(ActivationFunction):
         super().__init__()
 
     def forward(self, pre: Preactivation, k: int | None = None) -> Codes:
-        sample = torch.nn.functional.linear(pre.x[:64].detach(), pre.W_enc.detach(), pre.b_enc.detach())
-        if not pre.sparse_pays(sample):
+        if not pre.sparse_pays(pre.sample):
             table = relu_table(pre.x, pre.W_enc, pre.b_enc)
             return Codes(table.values, pre.norms, table=table)
         tokens, latents = torch.nonzero(pre.raw > 0, as_tuple=True)
