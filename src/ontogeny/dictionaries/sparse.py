@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
+from scipy.sparse import csr_array
 from torch import Tensor
 from torch.nn.functional import embedding_bag
 
@@ -55,9 +57,18 @@ class Pattern:
     @cached_property
     def by_latent(self) -> tuple[Int[Tensor, " pair"], Int[Tensor, " pair"], Int[Tensor, " latent_plus_1"]]:
         """The order that sorts the pairs by latent, their tokens in it, and each latent's segment of it."""
+        if self.indices.device.type == "cpu":
+            return self._by_latent_on_cpu()
         order = torch.argsort(self.indices, stable=True)
         counts = torch.bincount(self.indices, minlength=self.n_latents)
         return order, self.tokens[order], _pointer(counts)
+
+    def _by_latent_on_cpu(self) -> tuple[Int[Tensor, " pair"], Int[Tensor, " pair"], Int[Tensor, " latent_plus_1"]]:
+        # Rows to columns is one pass of counting: of 524,288 pairs it takes 4 ms where sorting and gathering take 28.
+        number = np.arange(self.n_pairs, dtype=np.int32 if self.n_pairs < 2**31 else np.int64)
+        rows = csr_array((number, self.indices.numpy(), self.row_pointer.numpy()), (self.n_tokens, self.n_latents))
+        columns = rows.tocsc()
+        return torch.from_numpy(columns.data), torch.from_numpy(columns.indices), torch.from_numpy(columns.indptr)
 
     def keep(self, mask: Bool[Tensor, " pair"]) -> "Pattern":
         """The pattern of the pairs where `mask` holds."""
@@ -145,7 +156,7 @@ class _EncodeActive(torch.autograd.Function):
             grad_x = kernels.combine(W_enc, pattern.indices, pattern.row_pointer, grad)
         if ctx.needs_input_grad[1]:
             order, tokens, pointer = pattern.by_latent
-            grad_W = kernels.combine(x, tokens, pointer, grad[order])
+            grad_W = kernels.combine(x, tokens, pointer, grad.index_select(0, order))
         if ctx.needs_input_grad[2]:
             grad_b = latent_sums(grad, pattern)
         return grad_x, grad_W, grad_b, None, None
@@ -171,7 +182,7 @@ class _DecodeActive(torch.autograd.Function):
         if ctx.needs_input_grad[1]:
             order, tokens, pointer = pattern.by_latent
             # In place and not a view: what other codes of the step add to it is then added in place too (15 ms of 250).
-            grad_W = kernels.combine(grad, tokens, pointer, values[order]).resize_as_(W_dec)
+            grad_W = kernels.combine(grad, tokens, pointer, values.index_select(0, order)).resize_as_(W_dec)
         return grad_values, grad_W, None
 
 
