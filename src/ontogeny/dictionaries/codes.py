@@ -90,6 +90,11 @@ class Codes:
         """The token of every pair."""
         return self._pattern().tokens
 
+    @property
+    def by_latent(self) -> tuple[Int[Tensor, " pair"], Int[Tensor, " pair"], Int[Tensor, " latent_plus_1"]]:
+        """The order that sorts the pairs by latent, their tokens in it, and each latent's segment of it."""
+        return self._pattern().by_latent
+
     def _pattern(self) -> Pattern:
         assert self.pattern is not None, "these codes are dense; call .sparse() first"
         return self.pattern

@@ -51,7 +51,6 @@ class LatentBatch:
     @cached_property
     def by_latent(self) -> LatentOrder:
         """The pairs sorted by latent (then by token), sorted once for all that need it."""
-        indices = self.codes.indices
-        pairs = torch.argsort(indices, stable=True)
-        latents, counts = torch.unique_consecutive(indices[pairs], return_counts=True)
-        return LatentOrder(pairs, latents, torch.cat([counts.new_zeros(1), counts.cumsum(0)]))
+        pairs, _, pointer = self.codes.by_latent
+        latents = torch.nonzero(pointer.diff()).squeeze(1)
+        return LatentOrder(pairs.long(), latents, torch.cat([pointer[:1], pointer[1:][latents]]).long())
