@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from ontogeny.dictionaries import dense, ledger
+from ontogeny.dictionaries import ledger
 from ontogeny.dictionaries.dense import DenseTable, jump_table, plain_table, relu_table
 from ontogeny.dictionaries.elementwise import jump_gate
 
@@ -17,8 +17,8 @@ KINDS = ("relu", "whole", "per_source", "plain")
 
 @pytest.fixture(autouse=True)
 def short_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (dense, ledger):
-        monkeypatch.setattr(module, "ROWS", 5)
+    monkeypatch.setattr(ledger, "_FEWEST", 5)
+    monkeypatch.setattr(ledger, "_MOST", 5)
 
 
 def leaves() -> dict[str, Tensor]:

@@ -24,7 +24,7 @@ from ontogeny.dictionaries.elementwise import (
     tanh_sums,
     threshold_gradient,
 )
-from ontogeny.dictionaries.ledger import ROWS, UNGATED, Addend, Ledger, row_blocks
+from ontogeny.dictionaries.ledger import UNGATED, Addend, Ledger, block_rows, row_blocks
 from ontogeny.dictionaries.product import multiply
 
 
@@ -56,7 +56,7 @@ class _Encode(torch.autograd.Function):
         grad_W = torch.zeros_like(W_enc) if needs_W else None
         grad_b = W_enc.new_zeros(len(W_enc)) if needs_b else None
         near_sums = W_enc.new_zeros(len(ledger.gates), len(W_enc)) if needs_threshold else None
-        buffer = torch.empty_like(pre[:ROWS])
+        buffer = torch.empty_like(pre[: block_rows(pre)])
         for rows in row_blocks(pre):
             grad = _table_gradient(ledger, grads[0], (pre[rows], table[rows], threshold), rows, near_sums, buffer)
             if grad_x is not None:

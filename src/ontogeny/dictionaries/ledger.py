@@ -10,8 +10,8 @@ from torch import Tensor
 
 from ontogeny.dictionaries.elementwise import gate_values
 
-ROWS = 128
-"""Rows of a block: large enough for a matmul, small beside the table."""
+_FEWEST, _MOST = 32, 256
+"""Rows of a block: enough for a matmul, and small beside the table."""
 
 Addend = Callable[[Tensor, Tensor, slice], None]
 """(out, values, rows): add to `out` a loss's gradient with respect to these rows of the table, which are `values`."""
@@ -70,5 +70,11 @@ class Ledger:
 
 def row_blocks(table: Tensor) -> Iterator[slice]:
     """Slices of the tokens."""
-    for start in range(0, len(table), ROWS):
-        yield slice(start, start + ROWS)
+    rows = block_rows(table)
+    for start in range(0, len(table), rows):
+        yield slice(start, start + rows)
+
+
+def block_rows(table: Tensor) -> int:
+    """Rows of a block: a sixteenth of the table, within bounds."""
+    return min(_MOST, max(_FEWEST, len(table) // 16))
