@@ -19,13 +19,13 @@ def return_freed_blocks(room: int = 0) -> None:
     its last block: 60 to 110 MiB that nobody used beside 100 to 250 that were (dictionaries of 8,192 and 4,096
     latents, `benchmarks/memory.py`). It holds for the whole process and changes no number.
     The bound is 1 MiB, which costs a step of so small a dictionary 0.1 to 0.2 encoder matmuls in page faults (a large
-    one's blocks are mapped anyway); where there is `room` (bytes) for a heap it is 12 MiB, which costs none.
+    one's blocks are mapped anyway); where there is `room` (bytes) for a heap it is 24 MiB, which costs none.
     """
     if sys.platform == "linux":
         mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
         if mallopt is not None:
-            mallopt(_M_MMAP_THRESHOLD, (12 if room >= _ROOM else 1) * _MEBIBYTE)
-            mallopt(_M_TRIM_THRESHOLD, 24 * _MEBIBYTE if room >= _ROOM else _MEBIBYTE // 8)  # an eighth: as by itself
+            mallopt(_M_MMAP_THRESHOLD, (24 if room >= _ROOM else 1) * _MEBIBYTE)
+            mallopt(_M_TRIM_THRESHOLD, 48 * _MEBIBYTE if room >= _ROOM else _MEBIBYTE // 8)  # an eighth: as by itself
 
 
 def spare_bytes(crosscoder: Crosscoder, config: TrainingConfig) -> int:
