@@ -35,6 +35,8 @@ def test_equals_the_product_of_views(routine: str) -> None:
     x, W, b = torch.randn(300, 2, 9)[:, 0], torch.randn(11, 40).T, torch.randn(40)
     W = W[:, :9]
     assert torch.allclose(multiply(x, W, b), x @ W.T + b, atol=1e-5)
+    every_second = torch.randn(80)[::2]
+    assert torch.allclose(multiply(x, W, every_second), x @ W.T + every_second, atol=1e-5)
 
 
 def test_the_same_bits_again(routine: str) -> None:

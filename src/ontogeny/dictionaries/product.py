@@ -31,8 +31,9 @@ def multiply_into(
     """out = x Wᵀ + b without gradient; autocast has no part in it."""
     if not _onednn_can(x):
         return torch.mm(x, W.T, out=out) if b is None else torch.addmm(b, x, W.T, out=out)
+    bias = None if b is None else b.contiguous()  # oneDNN reads a bias as if its stride were one
     for rows, results in zip(x.split(_ROWS), out.split(_ROWS), strict=True):
-        results.copy_(torch.ops.mkldnn._linear_pointwise(rows, W, b, "none", [], ""))
+        results.copy_(torch.ops.mkldnn._linear_pointwise(rows, W, bias, "none", [], ""))
     return out
 
 
