@@ -255,6 +255,19 @@ def test_aux_loss_lowers_the_residual_and_not_its_negative() -> None:
     assert last < 0.6 * first
 
 
+@pytest.mark.parametrize("norm", ["sum", "none"])
+def test_a_dead_latent_that_writes_nothing_leaves_the_aux_loss_finite(norm: str) -> None:
+    crosscoder, x = random_crosscoder(2, activation=ACTIVATIONS["topk"], norm=norm, aux_k={"k": 3})
+    with torch.no_grad():
+        crosscoder.W_dec[46] = 0
+    dead = torch.arange(48) >= 45  # as many as are taken, so that it is one of them on every token
+    output = crosscoder.training_step(x, StepContext(dead=dead))
+    output.loss.backward()
+    assert torch.isfinite(output.loss)
+    for name, parameter in crosscoder.named_parameters():
+        assert parameter.grad is not None and torch.isfinite(parameter.grad).all(), name
+
+
 def test_start_repeats_one_source_and_finds_a_good_norm() -> None:
     crosscoder, x = random_crosscoder(3, activation=ACTIVATIONS["topk"], init={"encoder_factor": 0.5})
     crosscoder.initialise(x, torch.Generator().manual_seed(1))

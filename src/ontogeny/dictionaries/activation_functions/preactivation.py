@@ -117,8 +117,11 @@ class Preactivation:
 
     def kept_scores(self, scores: Float[Tensor, " pair"], pattern: Pattern) -> Float[Tensor, " pair"]:
         """The pre-activations, with gradient, at pairs whose scores are known."""
-        values = scores if self.norm is None else scores / self.norm.index_select(0, pattern.indices)
-        return self.kept(values, pattern)
+        if self.norm is None:
+            return self.kept(scores, pattern)
+        # A latent that writes nothing has the score 0, which hides its pre-activation: it counts as 0, and not as 0/0.
+        norm = self.norm.clamp_min(torch.finfo(self.norm.dtype).tiny)
+        return self.kept(scores / norm.index_select(0, pattern.indices), pattern)
 
     def kept(self, values: Float[Tensor, " pair"], pattern: Pattern) -> Float[Tensor, " pair"]:
         """The pre-activations, with gradient, at pairs whose pre-activations are known."""
