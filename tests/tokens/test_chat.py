@@ -49,8 +49,9 @@ def test_roles_and_control_part_the_tokens(tokenizer: Any) -> None:
     assert (np.sum(list(chat.masks.values()), axis=0) == 1).all()
 
 
-def test_generation_spans_are_the_assistant(tokenizer: Any) -> None:
-    chat = tokenize_chat(TALK, tokenizer, GENERATION)
+@pytest.mark.parametrize("template", [GENERATION, GENERATION.replace("{% generation %}", "{%generation%}")])
+def test_generation_spans_are_the_assistant(tokenizer: Any, template: str) -> None:
+    chat = tokenize_chat(TALK, tokenizer, template)
     assert text_of(tokenizer, chat.tokens, chat.masks["assistant"]) == " user<|end|>"
     assert (np.sum(list(chat.masks.values()), axis=0) == 1).all()
 

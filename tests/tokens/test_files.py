@@ -30,6 +30,12 @@ def test_text_and_json_lines_read_the_same_however_compressed(tmp_path: Path, pa
     assert list(iter_records(lines, None)) == [{"text": "one"}, {"text": "two", "n": 2}]
 
 
+def test_a_byte_order_mark_is_no_text(tmp_path: Path) -> None:
+    for name, content in (("a.txt", "one"), ("a.jsonl", '{"text": "one"}')):
+        (tmp_path / name).write_text(content, encoding="utf-8-sig")
+        assert list(iter_records(tmp_path / name, None)) == [{"text": "one"}]
+
+
 def test_parquet(tmp_path: Path) -> None:
     path = tmp_path / "a.parquet"
     pyarrow.parquet.write_table(pyarrow.table({"text": ["one", "two"], "n": [1, 2]}), path)
@@ -44,6 +50,7 @@ def test_parquet(tmp_path: Path) -> None:
         ("a.jsonl", b"[1]\n", "line 1"),
         ("a.txt.gz", gzip.compress(b"hello world", mtime=0)[:-9], "a.txt.gz"),
         ("a.txt.zst", b"no zstandard here", "a.txt.zst"),
+        ("a.txt.zst", zstandard.compress(b"one") + zstandard.compress(b"two")[:-2], "a.txt.zst"),
         ("a.txt", b"\xff\xfe\xfd", "a.txt"),
         ("a.parquet", b"PAR1 torn", "a.parquet"),
     ],

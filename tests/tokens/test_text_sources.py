@@ -37,6 +37,19 @@ def test_a_missing_column_names_the_columns_there_are(extra: dict[str, str]) -> 
         document_of({"title": "T", "body": "B"}, TextSourceConfig(kind="stdlib", **extra), "x")
 
 
+@pytest.mark.parametrize("template", ["{title", "{}", "{0}", "{title.x}", "{title[x]}", "{title:d}"])
+def test_a_template_that_does_not_fit_is_refused(template: str) -> None:
+    with pytest.raises(CorpusError, match="does not fit its columns title"):
+        document_of({"title": "T"}, TextSourceConfig(kind="stdlib", template=template), "x")
+
+
+def test_half_a_surrogate_pair_is_no_text() -> None:
+    record = {"text": "a\ud800b", "talk": [{"role": "user", "content": "\udc00"}]}
+    plain, chat = TextSourceConfig(kind="stdlib"), TextSourceConfig(kind="files", path="x", column="talk", chat=True)
+    assert document_of(record, plain, "x").text == "a\ufffdb"
+    assert document_of(record, chat, "x").messages == ({"role": "user", "content": "\ufffd"},)
+
+
 def test_a_column_that_is_no_text_is_refused() -> None:
     with pytest.raises(CorpusError, match="holds a list"):
         document_of({"text": [1]}, TextSourceConfig(kind="stdlib"), "x")
@@ -53,9 +66,9 @@ def test_conversations_in_both_common_forms(tmp_path: Path) -> None:
     assert first.messages == second.messages == tuple(forms[0])
 
 
-@pytest.mark.parametrize("value", ["hi", [{"who": "x"}], ["hi"]])
+@pytest.mark.parametrize("value", ["hi", [{"who": "x"}], ["hi"], [{"role": "user", "content": [{"text": "hi"}]}]])
 def test_what_is_no_conversation_is_refused(value: object) -> None:
-    with pytest.raises(CorpusError, match="role, content"):
+    with pytest.raises(CorpusError, match=r"role, content|must be text"):
         document_of({"text": value}, TextSourceConfig(kind="files", path="x", chat=True), "x")
 
 

@@ -30,6 +30,20 @@ def test_a_bos_that_the_template_renders_is_taken_off(tmp_path: Path) -> None:
     assert document.masks["user"].tolist() == [True, True, False]
 
 
+def test_an_empty_conversation_is_an_empty_document(tmp_path: Path, letters: Any) -> None:
+    (tmp_path / "a.jsonl").write_text('{"text": []}\n')
+    source = TextSourceConfig(kind="files", path=str(tmp_path / "a.jsonl"), chat=True, template="{{ messages }}")
+    assert [len(document) for document in iter_token_documents(source, letters)] == [0]
+
+
+@pytest.mark.parametrize("template", ["{{ messages[0].content + 3 }}", "{{ messages[1].content }}", "{% for %}"])
+def test_a_template_that_breaks_is_one_sentence(tmp_path: Path, letters: Any, template: str) -> None:
+    (tmp_path / "a.jsonl").write_text('{"text": [{"role": "user", "content": "a"}]}\n')
+    source = TextSourceConfig(kind="files", path=str(tmp_path / "a.jsonl"), chat=True, template=template)
+    with pytest.raises(CorpusError, match="the chat template refuses"):
+        next(iter_token_documents(source, letters))
+
+
 def test_planted_rules_need_their_own_tokenizer() -> None:
     source = TextSourceConfig(kind="rules", rules=RulesConfig(n_documents=2))
     with pytest.raises(CorpusError, match="needs the tokenizer of a family"):

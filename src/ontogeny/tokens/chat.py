@@ -1,5 +1,6 @@
 """Conversations through a chat template: their tokens, and which of them are whose."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,7 @@ from ontogeny.tokens.text_sources import Message
 
 # Stands for a message while the template around it is found. Templates trim and search content, but keep plain words.
 SENTINEL = "ontogenysentinel"
+_GENERATION = re.compile(r"\{%-?\s*generation\s*-?%\}")
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ def tokenize_chat(
     for number, message in enumerate(messages):
         start, end = _content_span(messages, number, text, tokenizer, template)
         masks[_role(message["role"])] |= (offsets[:, 0] < end) & (offsets[:, 1] > start)
-    if "generation %}" in template.replace("-%}", "%}"):
+    if _GENERATION.search(template):
         generated = _generation_mask(messages, tokenizer, template, len(offsets))
         for mask in masks.values():
             mask &= ~generated
@@ -101,7 +103,7 @@ def _render(messages: Sequence[Message], tokenizer: Any, template: str, answers:
         text: str = tokenizer.apply_chat_template(
             list(messages), chat_template=template, tokenize=False, add_generation_prompt=answers
         )
-    except jinja2.TemplateError as error:
+    except (jinja2.TemplateError, TypeError, ValueError) as error:  # the last two: its own expressions'
         roles = ", ".join(message["role"] for message in messages)
         raise CorpusError(f"the chat template refuses a conversation with the roles {roles}: {error}.") from error
     return text

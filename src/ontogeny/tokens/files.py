@@ -46,13 +46,10 @@ def iter_records(path: Path, separator: str | None) -> Iterator[Record]:
     reader = READERS.get(file_type(path))
     if reader is None:
         raise CorpusError(f"{path} is of no known type; known are {known_types()}, each also as .gz or .zst.")
-    import zstandard
-
-    damage = (EOFError, gzip.BadGzipFile, zlib.error, zstandard.ZstdError, UnicodeDecodeError)
     try:
         yield from reader(path, separator)
-    except damage as error:
-        raise CorpusError(f"{path} is damaged or not UTF-8 ({error}); fetch or write it again.") from error
+    except (EOFError, OSError, zlib.error, UnicodeDecodeError) as error:
+        raise CorpusError(f"{path} cannot be read, is damaged or not UTF-8 ({error}); fetch it again.") from error
 
 
 def known_types() -> str:
@@ -61,16 +58,16 @@ def known_types() -> str:
 
 
 def open_text(path: Path) -> io.TextIOBase:
-    """A UTF-8 reader of a file, decompressing by suffix."""
+    """A UTF-8 reader of a file (a byte order mark is no text), decompressing by suffix."""
     if path.suffix == ".gz":
-        return gzip.open(path, "rt", encoding="utf-8")
+        return gzip.open(path, "rt", encoding="utf-8-sig")
     if path.suffix == ".zst":
-        import zstandard
+        import pyarrow
 
-        # Large published dumps are many frames one after another: read across them.
-        stream = zstandard.ZstdDecompressor().stream_reader(path.open("rb"), read_across_frames=True, closefd=True)
-        return io.TextIOWrapper(stream, encoding="utf-8")
-    return path.open(encoding="utf-8")
+        # Large published dumps are many frames one after another, and a download may end inside one: zstandard's own
+        # reader takes that for the end of the text, pyarrow's does not.
+        return io.TextIOWrapper(pyarrow.CompressedInputStream(str(path), "zstd"), encoding="utf-8-sig")
+    return path.open(encoding="utf-8-sig")
 
 
 def split_documents(chunks: Iterator[str], separator: str | None) -> Iterator[str]:

@@ -122,9 +122,14 @@ def document_of(record: Record, source: TextSourceConfig, where: str) -> Documen
     """A record as a document, by the source's column and template."""
     if source.template is not None and not source.chat:
         try:
-            return Document(text=source.template.format_map(record))
-        except (KeyError, IndexError) as error:
+            return Document(text=_valid(source.template.format_map(record)))
+        except KeyError as error:
             raise _no_column(str(error.args[0]), record, where) from error
+        except (AttributeError, IndexError, TypeError, ValueError) as error:
+            raise CorpusError(
+                f"{where}: the source's template {source.template!r} does not fit its columns {', '.join(record)} "
+                f"({error}); write it like '{{title}}: {{body}}'."
+            ) from error
     if source.column not in record:
         raise _no_column(source.column, record, where)
     value = record[source.column]
@@ -133,7 +138,12 @@ def document_of(record: Record, source: TextSourceConfig, where: str) -> Documen
     if value is not None and not isinstance(value, str):
         kind = type(value).__name__
         raise CorpusError(f"{where}: column {source.column!r} holds a {kind}, no text; use 'template' or chat = true.")
-    return Document(text=value or "")
+    return Document(text=_valid(value or ""))
+
+
+def _valid(text: str) -> str:
+    """The text with U+FFFD for every half of a surrogate pair: JSON can name one, but no tokenizer reads it."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def _no_column(column: str, record: Record, where: str) -> CorpusError:
@@ -149,7 +159,10 @@ def _messages_of(value: Any, column: str, where: str) -> tuple[Message, ...]:
         if not isinstance(item, dict) or not ({"role", "content"} <= set(item) or {"from", "value"} <= set(item)):
             raise CorpusError(f"{shape}; one of them is {str(item)[:60]!r}.")
         role = item["role"] if "role" in item else SPEAKERS.get(item["from"], item["from"])
-        messages.append({"role": str(role), "content": str(item.get("content", item.get("value", "")) or "")})
+        content = item.get("content", item.get("value")) or ""
+        if not isinstance(content, str):
+            raise CorpusError(f"{where}: a message's content is a {type(content).__name__}; it must be text.")
+        messages.append({"role": str(role), "content": _valid(content)})
     return tuple(messages)
 
 

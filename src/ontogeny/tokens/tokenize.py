@@ -57,6 +57,8 @@ def iter_token_documents(source: TextSourceConfig, tokenizer: Any) -> Iterator[T
 
 
 def _chat_document(document: Document, source: TextSourceConfig, tokenizer: Any) -> TokenDocument:
+    if not document.messages:
+        return TokenDocument(np.empty(0, dtype=np.int32))  # an empty conversation is an empty document: it is skipped
     chat = tokenize_chat(document.messages, tokenizer, source.template, source.control_template)
     whole = TokenDocument(chat.tokens, chat.masks)
     begins = len(whole) > 0 and tokenizer.bos_token_id is not None and whole.tokens[0] == tokenizer.bos_token_id
