@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from ontogeny.errors import SnapshotError
+from ontogeny.errors import SeriesMismatch, SnapshotError
 from ontogeny.snapshots.audit import audit_series, compare_slices, missing_steps
 from ontogeny.snapshots.config import SeriesConfig
 from ontogeny.snapshots.series import open_series
@@ -126,4 +126,26 @@ def test_slices_read_every_float_type(family: Path) -> None:
 def test_torn_file_is_named(family: Path) -> None:
     (family / "step4" / "model.safetensors").write_bytes(b"\xff" * 100)
     with pytest.raises(SnapshotError, match=r"step4: model\.safetensors is not a safetensors file"):
+        audit(family)
+
+
+@pytest.mark.parametrize("damage", ["half", "header"])
+def test_file_with_a_plausible_length_is_read_to_its_end(family: Path, damage: str) -> None:
+    path = family / "step4" / "model.safetensors"
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 2] if damage == "half" else data[:20] + b"\xff" * 20 + data[40:])
+    with pytest.raises(SnapshotError, match=r"step4: model\.safetensors is not a safetensors file"):
+        audit(family)
+
+
+def test_snapshot_without_weights_hides_nothing_of_the_others(family: Path) -> None:
+    (family / "step4" / "model.safetensors").unlink()
+    assert audit(family, deep=False) == [(("step4",), "error")]
+    nan = [{}, {"w": np.array([1.0, 2.0])}, {"w": np.array([1.0, 2.0])}]
+    assert [finding.labels for finding in compare_slices(["a", "b", "c"], nan)] == [("b", "c")]
+
+
+def test_another_width_is_a_mismatch(family: Path) -> None:
+    build_model("gpt_neox", hidden_size=64).save_pretrained(family / "step4")
+    with pytest.raises(SeriesMismatch, match="width"):
         audit(family)

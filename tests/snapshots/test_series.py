@@ -239,6 +239,7 @@ def test_missing_tensors_are_refused(family: Path) -> None:
         ({"model": "a/b", "steps": []}, "steps is empty"),
         ({"model": "a/b", "range": {"first": 5, "last": 5, "count": 2}}, "last = 5 must be larger"),
         ({"model": "a/b", "revision_format": "final"}, "must contain"),
+        ({"model": "a/b", "revision_format": "step{step}-{tokens}"}, "no other braces"),
     ],
 )
 def test_contradicting_keys(keys: dict[str, object], message: str) -> None:

@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 
 from ontogeny.snapshots.catalog import list_revisions
-from ontogeny.snapshots.hub import WeightFile, is_local, weight_files
+from ontogeny.snapshots.hub import PICKLED_WEIGHTS, SAFE_WEIGHTS, WeightFile, is_local, weight_files
 from ontogeny.snapshots.names import step_of
 from ontogeny.snapshots.series import SnapshotSeries
 from ontogeny.snapshots.spot_checks import read_spot_checks
@@ -63,11 +63,13 @@ def audit_series(series: SnapshotSeries, deep: bool = False) -> AuditReport:
     """Check order, file hashes and, if `deep`, slices of the weights and all other revisions of the repository.
 
     Nothing is changed and no weights are downloaded whole (local files are hashed). SnapshotError if the hub or a
-    file cannot be read.
+    file cannot be read; if `deep`, SeriesMismatch if width or depth differ.
     """
-    findings = [*_order(series), *_identical_files(series, _files_of(series, deep))]
+    files = _files_of(series, deep)
+    findings = [*_order(series), *_without_weights(series, files), *_identical_files(series, files)]
     checked = ["order of steps", "hashes of the weight files"]
     if deep:
+        series.model_configs  # noqa: B018 - weights of different widths have no slices in common to compare
         slices = [read_spot_checks(snapshot.model, snapshot.revision) for snapshot in series.snapshots]
         findings += compare_slices(series.labels, slices)
         checked += ["hashes of every revision", "slices of the weights", "norms"]
@@ -124,6 +126,14 @@ def _files_of(series: SnapshotSeries, deep: bool) -> dict[str, tuple[WeightFile,
     return files
 
 
+def _without_weights(series: SnapshotSeries, files: Mapping[str, Sequence[WeightFile]]) -> list[Finding]:
+    return [
+        Finding((label,), "error", f"{label} has no weights ({SAFE_WEIGHTS} or {PICKLED_WEIGHTS}).")
+        for label in series.labels
+        if not files[label]
+    ]
+
+
 def _identical_files(series: SnapshotSeries, files: Mapping[str, Sequence[WeightFile]]) -> list[Finding]:
     """Snapshots whose weight files, or some of them, have the same bytes as another's."""
     own = set(series.labels)
@@ -171,6 +181,9 @@ def compare_slices(labels: Sequence[str], slices: Sequence[Mapping[str, np.ndarr
     bad = [n for n, entry in zip(labels, slices, strict=True) if not all(np.isfinite(v).all() for v in entry.values())]
     if bad:
         return [Finding((label,), "error", f"{label} holds NaN or infinite weights.") for label in bad]
+    # A snapshot without safetensors has no slices; the others are still held against each other.
+    labels = [name for name, entry in zip(labels, slices) if entry]
+    slices = [entry for entry in slices if entry]
     common = sorted(set.intersection(*(set(entry) for entry in slices))) if slices else []
     if not common:
         return []
@@ -233,7 +246,7 @@ def _norm_jumps(labels: Sequence[str], vectors: np.ndarray) -> list[Finding]:
     peaks = [
         i for i in np.flatnonzero(deviation > limit).tolist() if deviation[i] == deviation[max(i - 1, 0) : i + 2].max()
     ]
-    message = "the norm of {}'s weights is a factor of {:.2f} off the line between its neighbours."
+    message = "{}'s weights have a norm a factor of {:.2f} off the line between its neighbours'."
     return [Finding((labels[i + 1],), "warning", message.format(labels[i + 1], np.exp(deviation[i]))) for i in peaks]
 
 

@@ -84,6 +84,9 @@ class SeriesConfig(Config):
             repeated = sorted({str(value) for value in values if values.count(value) > 1})
             if repeated:
                 raise ValueError(f"{name} names {', '.join(repeated)} more than once")
-        if "{step}" not in self.revision_format:
-            raise ValueError(f"revision_format {self.revision_format!r} must contain {{step}}")
+        if "{step}" not in self.revision_format or set("{}") & set(self.revision_format.replace("{step}", "")):
+            raise ValueError(
+                f"revision_format {self.revision_format!r} must contain {{step}} and no other braces; * stands for the "
+                "rest of a name"
+            )
         return self

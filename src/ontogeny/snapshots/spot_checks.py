@@ -51,15 +51,23 @@ def read_spot_checks(model: str, revision: str | None) -> dict[str, np.ndarray]:
 
 def _read_header(handle: BinaryIO, file: str, file_size: int, where: str) -> dict[str, _Place]:
     """The float tensors of one safetensors file: 8 bytes of header length, a JSON header, then the data."""
+    damage = SnapshotError(f"{where}: {file} is not a safetensors file (torn or altered); download it again.")
     length = int.from_bytes(handle.read(8), "little")
     if not 2 <= length <= min(_LARGEST_HEADER, file_size - 8):
-        raise SnapshotError(f"{where}: {file} is not a safetensors file (torn or altered); download it again.")
-    header = json.loads(handle.read(length))
+        raise damage
+    try:
+        header = json.loads(handle.read(length))
+    except ValueError as error:  # no JSON, or no UTF-8
+        raise damage from error
     found = {}
     for name, entry in header.items():
-        if name != "__metadata__" and entry["dtype"] in _WIDTH and math.prod(entry["shape"]) > 0:
-            start = 8 + length + entry["data_offsets"][0]
-            found[name] = _Place(file, start, math.prod(entry["shape"]), entry["dtype"])
+        if name == "__metadata__":
+            continue
+        first, end = entry["data_offsets"]
+        if 8 + length + end > file_size:
+            raise damage
+        if entry["dtype"] in _WIDTH and math.prod(entry["shape"]) > 0:
+            found[name] = _Place(file, 8 + length + first, math.prod(entry["shape"]), entry["dtype"])
     return found
 
 
