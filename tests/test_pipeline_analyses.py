@@ -12,12 +12,13 @@ import torch
 from torch import Tensor
 
 from ontogeny.analyses.contract import Analysis, AnalysisInputs
+from ontogeny.cli import main
 from ontogeny.config import Config
-from ontogeny.errors import ArtifactError
+from ontogeny.errors import AnalysisError, ArtifactError, NonFiniteError, OntogenyError
 from ontogeny.latents.accumulators import Accumulator
 from ontogeny.latents.batch import LatentBatch
+from ontogeny.pipeline import AnalysesRefused, analyze, run_stages
 from ontogeny.pipeline import analyses as stage
-from ontogeny.pipeline import analyze, run_stages
 from ontogeny.results import Column, Result, Table, load_result
 from ontogeny.workspace import Workspace
 from test_pipeline import open_tiny
@@ -181,3 +182,56 @@ def test_an_unknown_dictionary_is_refused_before_anything_is_spent(
     itself = open_tiny(trained)
     ask(SumConfig(other=itself.recipe.name))
     assert analyze(itself), "the dictionary that the run itself makes may be named"
+
+
+def refuse(error: OntogenyError) -> Any:
+    def refuses(inputs: AnalysisInputs, config: SumConfig) -> Any:
+        raise error
+
+    return refuses
+
+
+@pytest.fixture
+def ask_three(monkeypatch: pytest.MonkeyPatch, ask: Any) -> Any:
+    """Ask for an analysis that is refused and one whose rider is, before `sums`."""
+    whole = stage.ANALYSES["sums"]
+
+    def asked(factor: float, error: OntogenyError, in_rider: OntogenyError) -> None:
+        refused = replace(whole, name="refused", run=refuse(error))
+        no_rider = replace(whole, name="no_rider", ride=refuse(in_rider))
+        monkeypatch.setitem(stage.ANALYSES, "refused", refused)
+        monkeypatch.setitem(stage.ANALYSES, "no_rider", no_rider)
+        configs = dict.fromkeys(("refused", "no_rider", "sums"), SumConfig(factor=factor))
+        monkeypatch.setattr("ontogeny.recipe.tree.Recipe.chosen_analyses", property(lambda _: configs))
+
+    return asked
+
+
+def test_what_is_refused_stops_no_other(
+    trained: Path, ask_three: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ask_three(5.0, AnalysisError("five\nare too few."), AnalysisError("there is no pair."))
+    with pytest.raises(AnalysesRefused, match=r"\[analyses\.refused\] is refused: five") as caught:
+        analyze(open_tiny(trained))
+    (kept,) = caught.value.made
+    assert kept.manifest["analysis"] == "sums" and load_result(kept.path).kind == "sums"
+    # The whole run's artifacts come with the error too, and the command tells of them.
+    with pytest.raises(AnalysesRefused) as caught:
+        run_stages(open_tiny(trained))
+    assert {each.kind for each in caught.value.made} >= {"dictionaries", "evaluations", "results"}
+    runs = [open_tiny(trained), open_tiny(trained)]
+    monkeypatch.setattr("ontogeny.cli.making.open_runs", lambda *_: runs)
+    with pytest.raises(SystemExit) as stop:
+        main(["analyze", "demo-fast"])
+    out, err = capsys.readouterr()
+    assert stop.value.code == 2 and out.count(kept.id) >= 2, "the second of a sweep is made too"
+    (line,) = (line for line in err.splitlines() if line.startswith("ontogeny: "))
+    reasons = "[analyses.no_rider] is refused: there is no pair. [analyses.refused] is refused: five are too few."
+    assert line == f"ontogeny: {reasons} The other analyses are kept."
+
+
+def test_what_concerns_all_ends_the_run(trained: Path, ask_three: Any) -> None:
+    ask_three(6.0, NonFiniteError("step2 has NaNs."), AnalysisError("there is no pair."))
+    with pytest.raises(NonFiniteError, match="NaNs"):
+        analyze(open_tiny(trained))
+    assert not [each for each in Workspace(trained).artifacts("results") if each.manifest["config"].get("factor") == 6]

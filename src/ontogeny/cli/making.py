@@ -1,12 +1,15 @@
 """Commands that make: the demo, a whole run, one stage."""
 
-from collections.abc import Sequence
-from typing import Annotated
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
 from ontogeny.commands.options import OPTIONS, Options, Overrides, RecipeName, open_console, open_runs
 from ontogeny.errors import ConfigError
+
+if TYPE_CHECKING:
+    from ontogeny.pipeline import Run
 
 # Scripts may say --no-serve, so that no dashboard ever holds them up.
 Serve = Annotated[bool, Parameter(negative="--no-serve", show=False)]
@@ -20,22 +23,18 @@ def demo(*overrides: Overrides, fast: bool = False, serve: Serve = False, option
     fast
         A smaller model: under a minute instead of some five.
     """
-    from ontogeny.commands.demo import print_story
     from ontogeny.pipeline import run_stages
 
     if serve:
         raise ConfigError("this version has no dashboard; leave out --serve.")
-    for run in open_runs("demo-fast" if fast else "demo", overrides, options):
-        print_story(run_stages(run), open_console())
+    _make(run_stages, open_runs("demo-fast" if fast else "demo", overrides, options))
 
 
 def run(recipe: RecipeName, *overrides: Overrides, options: Options = OPTIONS) -> None:
     """Run all stages that a recipe names; finished ones are skipped, a cut-off one goes on."""
-    from ontogeny.commands.demo import print_story
     from ontogeny.pipeline import run_stages
 
-    for each in open_runs(recipe, overrides, options):
-        print_story(run_stages(each), open_console(), each.variant)
+    _make(run_stages, open_runs(recipe, overrides, options))
 
 
 def grow(recipe: RecipeName, *overrides: Overrides, options: Options = OPTIONS) -> None:
@@ -73,12 +72,26 @@ def analyze(recipe: RecipeName, *overrides: Overrides, options: Options = OPTION
 
 def _run_stage(name: str, recipe: str, overrides: Sequence[str], options: Options) -> None:
     """One stage of a recipe, with what it needs before it; prints what it made."""
-    from ontogeny.commands.demo import print_story
     from ontogeny.pipeline import STAGES
 
-    for each in open_runs(recipe, overrides, options):
-        made = STAGES[name](each)
+    _make(STAGES[name], open_runs(recipe, overrides, options), lists=True)
+
+
+def _make(make: Callable[["Run"], Any], runs: Sequence["Run"], lists: bool = False) -> None:
+    """Make something of every run and print it; what analyses were refused is the error when all else is made."""
+    from ontogeny.commands.demo import print_story
+    from ontogeny.pipeline import AnalysesRefused
+
+    refusals: dict[str, None] = {}  # all members of a sweep may be refused for one reason
+    for run in runs:
+        try:
+            made = make(run)
+        except AnalysesRefused as refused:
+            made = refused.made
+            refusals[str(refused)] = None
         artifacts = made if isinstance(made, list) else [made]
-        for artifact in artifacts:
+        for artifact in artifacts if lists else ():
             open_console().print(f"{artifact.kind} {artifact.id}  {artifact.path}", highlight=False, soft_wrap=True)
-        print_story(artifacts, open_console(), each.variant)
+        print_story(artifacts, open_console(), run.variant)
+    if refusals:
+        raise AnalysesRefused(" ".join(refusals), [])

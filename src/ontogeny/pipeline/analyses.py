@@ -1,15 +1,16 @@
 """The analyze stage: what is asked and not yet answered, one pass over the codes for all of it, one result each."""
 
+import contextlib
 import hashlib
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ontogeny.analyses import ANALYSES, Analysis, AnalysisInputs
 from ontogeny.analyses.contract import Need
 from ontogeny.config import Config, config_identity
 from ontogeny.dictionaries.crosscoder import Crosscoder, load_dictionary
-from ontogeny.errors import AnalysisError, ArtifactError
+from ontogeny.errors import AnalysisError, ArtifactError, CorpusError, DictionaryError, SnapshotError
 from ontogeny.latents.accumulators import Accumulator
 from ontogeny.latents.cache import CodeCache, open_code_cache
 from ontogeny.latents.cache_writer import CodeCacheWriter
@@ -21,6 +22,23 @@ from ontogeny.recipe.tree import FAMILY_FOLDER, SECTION_OF, Recipe
 from ontogeny.results import load_result, save_result
 from ontogeny.snapshots.hub import is_local, split_revision
 from ontogeny.workspace import Artifact, Draft
+
+REFUSALS = (AnalysisError, CorpusError, DictionaryError, SnapshotError)
+"""What an analysis says of its own question. Torn stores, NaNs and full disks concern all: they end the run."""
+
+
+class AnalysesRefused(AnalysisError):
+    """Some analyses were refused; `made`: what the others, and the stages before them, made."""
+
+    def __init__(self, message: str, made: Sequence[Artifact]) -> None:
+        super().__init__(message)
+        self.made = list(made)
+
+    @classmethod
+    def of(cls, refused: Mapping[str, str], made: Sequence[Artifact]) -> "AnalysesRefused":
+        """By name of the analysis, why, in one line."""
+        reasons = " ".join(f"[analyses.{name}] is refused: {reason}" for name, reason in refused.items())
+        return cls(reasons + " The other analyses are kept." * bool(made), made)
 
 
 @dataclass(frozen=True)
@@ -111,20 +129,52 @@ def _check_dictionary(run: Run, analysis: str, reference: str) -> None:
 
 
 def make_analyses(made: Made) -> list[Artifact]:
-    """Make every analysis that the recipe asks for and that is not there yet."""
+    """Make every analysis that the recipe asks for and that is not there yet.
+
+    One that is refused does not stop the others: AnalysesRefused comes when they are made.
+    """
     run = made.run
     questions = [_ask(made, ANALYSES[name], config) for name, config in run.recipe.chosen_analyses.items()]
     pending = [each for each in questions if not each.draft.complete]
     opened = {each.name: _open(made, each) for each in pending}
+    refused: dict[str, str] = {}
+    riders = _make_riders(pending, opened, refused)
+    pending = [each for each in pending if each.name not in refused]
     if any(each.asks_codes for each in pending):
-        opened |= _pass_over_codes(run, made.harvested, made.dictionary, pending, opened)
+        opened |= _pass_over_codes(run, made.harvested, made.dictionary, pending, opened, riders)
     for each in pending:
         run.reporter.say(f"analyze: {each.name}")
-        result = each.analysis.run(opened[each.name], each.config)
-        save_result(result, each.draft.path)
-        shutil.rmtree(opened[each.name].scratch)
-        run.finish(each.draft, analysis=each.name, summary=result.summary)
-    return [run.workspace.find(each.draft.id, "results") for each in questions]
+        with _noting(refused, each.name):
+            result = each.analysis.run(opened[each.name], each.config)
+            save_result(result, each.draft.path)
+            shutil.rmtree(opened[each.name].scratch)
+            run.finish(each.draft, analysis=each.name, summary=result.summary)
+    kept = [run.workspace.find(each.draft.id, "results") for each in questions if each.name not in refused]
+    if refused:
+        raise AnalysesRefused.of(refused, kept)
+    return kept
+
+
+@contextlib.contextmanager
+def _noting(refused: dict[str, str], name: str) -> Iterator[None]:
+    """Note what an analysis refuses, and go on behind it."""
+    try:
+        yield
+    except REFUSALS as error:
+        refused[name] = str(error)
+
+
+def _make_riders(
+    pending: list[Question], opened: Mapping[str, AnalysisInputs], refused: dict[str, str]
+) -> dict[str, Accumulator]:
+    """What goes along on the pass over the codes, by the result's id: a pass goes on only with riders of the same
+    configs."""
+    riders: dict[str, Accumulator] = {}
+    for each in pending:
+        if each.analysis.ride is not None:
+            with _noting(refused, each.name):
+                riders[each.draft.id] = each.analysis.ride(opened[each.name], each.config)
+    return riders
 
 
 def _uses(recipe: Recipe, analysis: Analysis) -> frozenset[Need]:
@@ -180,7 +230,12 @@ def _open(made: Made, question: Question) -> AnalysisInputs:
 
 
 def _pass_over_codes(
-    run: Run, harvested: Harvest, dictionary: Artifact, pending: list[Question], opened: dict[str, AnalysisInputs]
+    run: Run,
+    harvested: Harvest,
+    dictionary: Artifact,
+    pending: list[Question],
+    opened: dict[str, AnalysisInputs],
+    riders: dict[str, Accumulator],
 ) -> dict[str, AnalysisInputs]:
     """The inputs of all that rest on the codes, with the cache and with what their riders computed on one pass.
 
@@ -192,12 +247,6 @@ def _pass_over_codes(
     cache = open_code_cache(draft.path, dictionary.id) if draft.complete else None
     made = load_dictionary(dictionary.path)
     writer = CodeCacheWriter(draft.path, made, dictionary.id) if cache is None else None
-    # A rider's key holds its result's id, so that a pass goes on only with riders of the same configs.
-    riders: dict[str, Accumulator] = {
-        each.draft.id: each.analysis.ride(opened[each.name], each.config)
-        for each in asking
-        if each.analysis.ride is not None
-    }
     if riders or writer is not None:
         _travel(run, harvested, made, riders, asking, writer, cache)
     if writer is not None:

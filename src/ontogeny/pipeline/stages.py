@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ontogeny.errors import ConfigError
-from ontogeny.pipeline.analyses import check_analyses, check_tokens, make_analyses
+from ontogeny.pipeline.analyses import AnalysesRefused, check_analyses, check_tokens, make_analyses
 from ontogeny.pipeline.dictionary import evaluate_on
 from ontogeny.pipeline.harvest import harvest
 from ontogeny.pipeline.inputs import Run, grow
@@ -39,7 +39,10 @@ def evaluate(run: Run) -> Artifact:
 
 
 def analyze(run: Run) -> list[Artifact]:
-    """Make every analysis that the recipe asks for, and before that what it rests on."""
+    """Make every analysis that the recipe asks for, and before that what it rests on.
+
+    AnalysesRefused, with the others' artifacts, where some were refused.
+    """
     check_analyses(run)
     check_tokens(run)
     return make_analyses(Made(run))
@@ -57,7 +60,10 @@ STAGES: dict[str, Callable[[Run], Any]] = {
 
 
 def run_stages(run: Run) -> list[Artifact]:
-    """Everything that the recipe names, in order; the artifacts of the last stages. ConfigError where it names none."""
+    """Everything that the recipe names, in order; the artifacts of the last stages. ConfigError where it names none.
+
+    AnalysesRefused, with all artifacts but those, where some analyses were refused.
+    """
     if not run.recipe.stages:
         raise ConfigError(
             f"recipe {run.recipe.name!r} names nothing to make; add a table of a stage, [activations] to begin with."
@@ -68,6 +74,9 @@ def run_stages(run: Run) -> list[Artifact]:
     stages = {**STAGES, "analyze": lambda run: make_analyses(Made(run))}
     made: list[Artifact] = []
     for stage in run.recipe.stages:
-        result = stages[stage](run)
+        try:
+            result = stages[stage](run)
+        except AnalysesRefused as refused:
+            raise AnalysesRefused(str(refused), [*made, *refused.made]) from refused
         made += result if isinstance(result, list) else [result] if isinstance(result, Artifact) else []
     return made
