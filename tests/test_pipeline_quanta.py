@@ -284,6 +284,27 @@ def test_bad_input_is_one_line(done: Path, overrides: dict[str, str], error: typ
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        ({"quanta__kernel": "curves", "series__steps": "4"}, "need three snapshots and there are 1"),
+        ({"quanta__kernel": "both", "series__steps": "0,4"}, "need three snapshots and there are 2"),
+        ({"quanta__snapshots": '["step4", "step9"]'}, "quanta.snapshots names 'step9'; the series has step0, step2"),
+        ({"quanta__chosen_at": "step3"}, "quanta.chosen_at names 'step3'"),
+    ],
+)
+def test_snapshots_that_quanta_lack_are_said_before_anything_is_spent(
+    done: Path, tmp_path: Path, overrides: dict[str, str], words: str
+) -> None:
+    with pytest.raises(AnalysisError, match=words):
+        run_stages(open_quanta(tmp_path, **overrides))
+    assert not Workspace(tmp_path).artifacts(), "no family was grown"
+    family = Workspace(done).find("quanta", "families").path
+    with pytest.raises(AnalysisError, match=words):
+        run_stages(open_quanta(tmp_path, **overrides, family="none", series__folders=f"{family}/step*"))
+    assert not Workspace(tmp_path).artifacts(), "no text was read and no loss measured"
+
+
 def test_the_plan_names_both_stages() -> None:
     costs = {cost.stage: cost for cost in plan(load_recipe("quanta-pythia-70m", env={}), 1e11)}
     assert set(costs) == {"losses", "quanta"}

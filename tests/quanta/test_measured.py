@@ -34,7 +34,7 @@ def test_tokens_are_chosen_at_the_last_or_a_named_snapshot() -> None:
     assert losses.choose(config()).tolist() == [5, 6, 7]
     choice = {"below": 3.0, "leave_out": [], "every": 1, "n_tokens": 3}
     assert losses.choose(config(chosen_at="step4", choice=choice)).tolist() == [7, 8, 9]
-    with pytest.raises(AnalysisError, match=r"quanta.chosen_at = 'step5'; the series has step0, step4, step8"):
+    with pytest.raises(AnalysisError, match=r"quanta.chosen_at names 'step5'; the series has step0, step4, step8"):
         losses.choose(config(chosen_at="step5"))
 
 

@@ -14,9 +14,11 @@ from ontogeny.config import config_identity, content_hash
 from ontogeny.errors import ConfigError, HookPointError
 from ontogeny.pipeline.device import choose_device
 from ontogeny.progress import Reporter
+from ontogeny.quanta.measured import check_snapshots
 from ontogeny.recipe import FAMILY_FOLDER, Recipe
 from ontogeny.snapshots.grow import grow_family
 from ontogeny.snapshots.grow_config import FamilyConfig
+from ontogeny.snapshots.selection import choose_steps
 from ontogeny.snapshots.series import SnapshotSeries, open_series
 from ontogeny.tokens.config import TextSourceConfig
 from ontogeny.tokens.corpus import Corpus, build_corpus
@@ -82,6 +84,8 @@ def grow(run: Run) -> Artifact:
     draft = run.begin("families", config_identity(config), {})
     if draft.complete:
         return run.workspace.find(draft.id, "families")
+    if FAMILY_FOLDER in (run.recipe.series.folders or ""):
+        _check_before_growing(run)
     run.reporter.say(f"grow: {config.steps} steps, snapshots at {', '.join(map(str, config.snapshot_steps))}")
     with run.reporter.measure("growing", config.steps) as advance:
         grow_family(config, draft.path, lambda step, loss: advance(step, f"loss {loss:.3f}"))
@@ -92,7 +96,6 @@ def open_snapshots(run: Run) -> SnapshotSeries:
     """The recipe's series; a family that it names is grown first."""
     config = run.recipe.series
     if config.folders is not None and FAMILY_FOLDER in config.folders:
-        _check_before_growing(run)
         family = grow(run)
         update: dict[str, Any] = {"folders": config.folders.replace(FAMILY_FOLDER, str(family.path.resolve()))}
         if config.tokens_per_step is None:
@@ -102,14 +105,22 @@ def open_snapshots(run: Run) -> SnapshotSeries:
 
 
 def _check_before_growing(run: Run) -> None:
-    """HookPointError where a hook point lies outside the family to be grown: said before minutes are spent on it."""
-    n_layers = run.section("family").n_layers
+    """What the recipe asks of a family that this family will not have: said before minutes are spent on it.
+
+    HookPointError for a layer that it lacks, AnalysisError for snapshots of the quanta.
+    """
+    family: FamilyConfig = run.section("family")
+    n_layers = family.n_layers
     points = run.recipe.activations.hook_points if run.recipe.activations is not None else ()
     for point in map(HookPoint.parse, points):
         if point.layer is not None and point.layer >= n_layers:
             raise HookPointError(
                 f"hook point {point} is out of range: family.n_layers = {n_layers}, so layers 0 to {n_layers - 1}."
             )
+    if run.recipe.quanta is not None:
+        series, grown = run.recipe.series, family.snapshot_steps
+        steps = series.steps or (grown if series.range is None else choose_steps(series.range, grown))
+        check_snapshots([f"step{step}" for step in steps], run.recipe.quanta)
 
 
 def open_text(run: Run, series: SnapshotSeries) -> tuple[Corpus, Artifact]:

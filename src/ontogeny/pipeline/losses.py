@@ -8,7 +8,7 @@ from ontogeny.errors import SeriesMismatch
 from ontogeny.pipeline.inputs import Run, open_snapshots, open_text
 from ontogeny.quanta.documents import Documents
 from ontogeny.quanta.losses import FILE, measure_snapshot_losses, open_losses
-from ontogeny.quanta.measured import OWN, MeasuredLosses, SizeLosses
+from ontogeny.quanta.measured import OWN, MeasuredLosses, SizeLosses, check_snapshots
 from ontogeny.quanta.sections_config import LossesConfig
 from ontogeny.snapshots.hooks import HookedModel
 from ontogeny.snapshots.series import SnapshotSeries, open_series
@@ -36,9 +36,14 @@ class Measurement:
 
 
 def measure(run: Run) -> Measurement:
-    """Measure or find the losses of every snapshot of the recipe's series and of `[losses.sizes]`."""
+    """Measure or find the losses of every snapshot of the recipe's series and of `[losses.sizes]`.
+
+    AnalysisError, before any is measured, where the recipe's quanta ask for snapshots that the series lacks.
+    """
     config: LossesConfig = run.section("losses")
     own = open_snapshots(run)
+    if run.recipe.quanta is not None:
+        check_snapshots(own.labels, run.recipe.quanta)
     corpus, text = open_text(run, own)
     every = {OWN: own, **{name: open_series(each) for name, each in config.sizes.items()}}
     _check_vocabularies(every)

@@ -99,6 +99,15 @@ def find_solved(losses: Float[np.ndarray, "token column"], low: float = LOW) -> 
     return Solved(first, (first >= 0) & (below.sum(axis=1) == losses.shape[1] - first))
 
 
+def check_columns(n_columns: int) -> None:
+    """AnalysisError with too few columns for correlations of loss curves: over two, each is 1 or −1."""
+    if n_columns < 3:
+        raise AnalysisError(
+            f"correlations of loss curves need three snapshots and there are {n_columns}; take more snapshots, or "
+            'quanta.kernel = "gradients".'
+        )
+
+
 def correlate_curves(
     losses: Float[np.ndarray, "token column"], tokens: Int[np.ndarray, " token"] | None = None
 ) -> Float[np.ndarray, "token token"]:
@@ -108,11 +117,7 @@ def correlate_curves(
 
     AnalysisError with fewer than three columns; NonFiniteError names a token whose loss never changes.
     """
-    if losses.shape[1] < 3:
-        raise AnalysisError(
-            f"correlations of loss curves need three snapshots and there are {losses.shape[1]}; take more snapshots, "
-            'or quanta.kernel = "gradients".'
-        )
+    check_columns(losses.shape[1])
     centred = losses.astype(np.float64) - losses.mean(axis=1, dtype=np.float64, keepdims=True)
     length = np.linalg.norm(centred, axis=1)
     flat = np.flatnonzero(~(length > 1e-6))

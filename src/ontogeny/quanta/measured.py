@@ -1,6 +1,6 @@
 """What was measured for a recipe: losses of one or more series on the same documents, and the tokens chosen of them."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float, Int
 
 from ontogeny.errors import AnalysisError
 from ontogeny.quanta.copies import COPIES, mark_copies
+from ontogeny.quanta.curves import check_columns
 from ontogeny.quanta.documents import Documents
 from ontogeny.quanta.losses import LossMatrix
 from ontogeny.quanta.methods import Clusterer, make_clusterer
@@ -74,12 +75,22 @@ class MeasuredLosses:
     def choose(self, config: QuantaConfig) -> Int[np.ndarray, " chosen"]:
         """The tokens to cluster. AnalysisError if there are too few, or no such snapshot."""
         labels = self.own.labels
-        if config.chosen_at is not None and config.chosen_at not in labels:
-            raise AnalysisError(f"quanta.chosen_at = {config.chosen_at!r}; the series has {', '.join(labels)}.")
+        check_snapshots(labels, config)
         column = -1 if config.chosen_at is None else labels.index(config.chosen_at)
         copies: dict[str, np.ndarray] = {name: self.copies[name] for name in config.choice.leave_out}
         predicted = self.documents.predicted(np.arange(self.documents.n_predicted))
         return select_tokens(np.asarray(self.own.losses[:, column]), copies, predicted, config.choice)
+
+
+def check_snapshots(labels: Sequence[str], config: QuantaConfig) -> None:
+    """AnalysisError where a series of these snapshots lacks one that is named, or enough of them for curves."""
+    chosen_at = () if config.chosen_at is None else (config.chosen_at,)
+    for key, named in (("chosen_at", chosen_at), ("snapshots", config.snapshots or ())):
+        for label in named:
+            if label not in labels:
+                raise AnalysisError(f"quanta.{key} names {label!r}; the series has {', '.join(labels)}.")
+    if config.compares_curves:
+        check_columns(len(labels))
 
 
 def choose_snapshots(labels: tuple[str, ...], loss: Float[np.ndarray, " snapshot"], config: QuantaConfig) -> list[int]:
@@ -96,9 +107,7 @@ def choose_snapshots(labels: tuple[str, ...], loss: Float[np.ndarray, " snapshot
         chosen = {len(labels) - 1, *(int((loss <= bound).argmax()) for bound in bounds)}
         rest = [place for place in reversed(range(len(labels))) if place not in chosen]
         return sorted([*chosen, *rest[: parts - len(chosen)]])
-    for label in config.snapshots:
-        if label not in labels:
-            raise AnalysisError(f"quanta.snapshots names {label!r}; the series has {', '.join(labels)}.")
+    check_snapshots(labels, config)
     return sorted({labels.index(label) for label in config.snapshots})
 
 
