@@ -13,7 +13,7 @@ RANKS: dict[str, int] = {
     for rank, names in enumerate(
         [
             ["errors"],
-            ["types", "hashing", "locks", "progress"],
+            ["types", "hashing", "locks", "progress", "provenance"],
             ["config", "schedules"],
             ["workspace"],
             ["tokens"],
@@ -45,7 +45,18 @@ BORDERS = {
     "lm_eval": {"analyses"},
     "cyclopts": {"cli", "commands"},
 }
-TORCH_FREE = {"errors", "types", "config", "schedules", "workspace", "locks", "progress", "results", "recipe"}
+TORCH_FREE = {
+    "errors",
+    "types",
+    "config",
+    "schedules",
+    "workspace",
+    "locks",
+    "progress",
+    "provenance",
+    "results",
+    "recipe",
+}
 MODULES = sorted(SOURCE.rglob("*.py"))
 
 

@@ -8,15 +8,12 @@ import contextlib
 import errno
 import json
 import os
-import platform
 import shutil
-import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +22,7 @@ from safetensors import SafetensorError
 from ontogeny.config import content_hash, nearest
 from ontogeny.errors import ArtifactError, DiskFull
 from ontogeny.locks import LOCK, DirectoryLock, hold, is_held_elsewhere
+from ontogeny.provenance import git_commit, package_versions
 
 KINDS = (
     "families",
@@ -41,7 +39,6 @@ KINDS = (
 MANIFEST = "manifest.json"
 STORAGE = "storage.json"
 DRAFT = "draft.json"
-RECORDED_PACKAGES = ("ontogeny", "torch", "transformers", "tokenizers", "datasets", "safetensors", "numpy", "pyarrow")
 
 _UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ENAMETOOLONG)
 
@@ -287,26 +284,3 @@ def _manifest_of(path: Path) -> dict[str, Any] | None:
 def directory_size(path: Path) -> int:
     """Bytes of all files below a directory."""
     return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
-
-
-def package_versions() -> dict[str, str]:
-    """Versions of Python and of the packages that shape a result."""
-    versions = {"python": platform.python_version()}
-    for package in RECORDED_PACKAGES:
-        with contextlib.suppress(metadata.PackageNotFoundError):
-            versions[package] = metadata.version(package)
-    return versions
-
-
-def git_commit() -> str | None:
-    """The commit of the checkout that this package runs from, with "+changes" where files differ; None outside one."""
-    here = Path(__file__).resolve().parent
-    if shutil.which("git") is None:
-        return None
-    head = subprocess.run(["git", "-C", str(here), "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
-    if head.returncode != 0:
-        return None
-    status = subprocess.run(
-        ["git", "-C", str(here), "status", "--porcelain", "--", "."], capture_output=True, text=True, check=False
-    )
-    return head.stdout.strip() + ("+changes" if status.stdout.strip() else "")
