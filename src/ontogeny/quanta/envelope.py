@@ -18,8 +18,6 @@ from ontogeny.quanta.stability import compute_ari
 
 COUNTS: tuple[int, ...] = (*range(10, 100, 10), *range(100, 301, 25), 350, *range(400, 1201, 100), 1400, 1500)
 """Numbers of clusters, as published."""
-RANKS = (100, 1000)
-"""The first and the last rank of the fit, as published for 10,000 tokens."""
 Z95 = 1.96
 
 
