@@ -88,6 +88,14 @@ def test_plan_needs_no_download(capsys: pytest.CaptureFixture[str]) -> None:
     assert "harvest" in out and "train" in out and "GB" in out
 
 
+def test_plan_refuses_a_layer_that_the_models_lack(capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, err = run(capsys, "plan", "pythia-160m", "--activations.hook_points", '["resid_post.12"]')
+    assert code == 2 and err.splitlines() == [
+        "ontogeny: activations.hook_points names layer 12, which is out of range: the models have 12 blocks, so "
+        "layers 0 to 11."
+    ]
+
+
 def test_an_empty_workspace_can_be_listed_and_pruned(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert run(capsys, "list", "--workspace", str(tmp_path))[0] == 0
     code, out, _ = run(capsys, "prune", "--workspace", str(tmp_path))

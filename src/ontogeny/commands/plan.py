@@ -10,7 +10,7 @@ from rich.table import Table as Grid
 
 from ontogeny.commands.listing import format_bytes
 from ontogeny.dictionaries.config import CrosscoderConfig
-from ontogeny.errors import ConfigError
+from ontogeny.errors import ConfigError, HookPointError
 from ontogeny.quanta.config import PUBLISHED
 from ontogeny.recipe import FAMILY_FOLDER, Recipe
 from ontogeny.snapshots.grow_config import FamilyConfig
@@ -142,7 +142,13 @@ def _plan_harvest(recipe: Recipe, size: ModelSize, snapshots: int, tokens: int, 
     config = recipe.activations
     assert config is not None, "only a recipe with [activations] harvests"
     layers = [HookPoint.parse(point).layer for point in config.hook_points]
-    depth = max(layer + 1 if layer is not None else 0 for layer in layers) / size.n_layers
+    n_blocks = max(layer + 1 if layer is not None else 0 for layer in layers)
+    if n_blocks > size.n_layers:
+        raise HookPointError(
+            f"activations.hook_points names layer {n_blocks - 1}, which is out of range: the models have "
+            f"{size.n_layers} blocks, so layers 0 to {size.n_layers - 1}."
+        )
+    depth = n_blocks / size.n_layers
     body = (size.parameters - size.vocab_size * size.d_model) * depth
     row = (size.d_model * STORED_BYTES[config.dtype] + 4) * snapshots * len(config.hook_points)
     held_out = tokens * recipe.corpus.held_out
