@@ -30,16 +30,17 @@ def list_artifacts(
     Parameters
     ----------
     kind
-        Only families, corpora, activations, dictionaries, evaluations or results.
+        Only families, corpora, activations, dictionaries, evaluations, codes, losses, grams, clusters or results.
     where
         Only where key=value, for example name=demo or training.lr=0.001.
     sort
         By this key, largest first, for example fve.
     """
-    from ontogeny.commands.listing import check_kind, print_list, select
+    from ontogeny.commands.listing import check_kind, print_list, select, with_evaluations
 
     check_kind(kind)
-    print_list(select(open_workspace(place).artifacts(kind), where, sort), open_console())
+    workspace = open_workspace(place)
+    print_list(select(with_evaluations(workspace, workspace.artifacts(kind)), where, sort), open_console())
 
 
 def show(

@@ -3,12 +3,13 @@
 import contextlib
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table as Grid
 
-from ontogeny.commands.summary import print_result
+from ontogeny.commands.summary import print_page
 from ontogeny.config import did_you_mean
 from ontogeny.errors import ArtifactError, ConfigError
 from ontogeny.recipe import Recipe
@@ -16,6 +17,7 @@ from ontogeny.recipe.tree import flatten
 from ontogeny.workspace import KINDS, Artifact, Workspace, directory_size
 
 SHOWN = ("fve", "l0", "ce_recovered", "dead")
+HEADINGS = ("kind", "id", "name", "what", "made", "size", *SHOWN)
 
 
 def facts_of(artifact: Artifact) -> dict[str, Any]:
@@ -73,22 +75,42 @@ MOST_NAME, WIDEST = 32, 1_000
 """Characters of a name in the list; of a line, which is broken by the terminal rather than shortened."""
 
 
+def with_evaluations(workspace: Workspace, artifacts: Sequence[Artifact]) -> list[Artifact]:
+    """The same artifacts, every dictionary with the numbers that its newest evaluation gave it."""
+    judged = {each.inputs.get("dictionary"): each.manifest for each in workspace.artifacts("evaluations")}
+    return [
+        replace(each, manifest=_judged(each.manifest, judged[each.id])) if each.id in judged else each
+        for each in artifacts
+    ]
+
+
+def _judged(manifest: dict[str, Any], evaluation: dict[str, Any]) -> dict[str, Any]:
+    numbers = {name: value for name, value in (evaluation.get("summary") or {}).items() if name in SHOWN}
+    return {**manifest, "summary": {**(manifest.get("summary") or {}), **numbers}}
+
+
 def print_list(artifacts: Sequence[Artifact], console: Console) -> None:
-    """One line an artifact; a word where there is none."""
+    """One line an artifact, without columns that are empty in all of them; a word where there is none."""
     if not artifacts:
         console.print("nothing here answers to that", highlight=False)
         return
-    grid = Grid(box=None, pad_edge=False, header_style="bold")
-    for heading in ("kind", "id", "name", "what", "made", "size", *SHOWN):
-        grid.add_column(heading, justify="right" if heading in ("size", *SHOWN) else "left", no_wrap=True)
-    # What is shared has the names of all that share it; an id must stay whole, since it is what one types.
-    grid.columns[2].max_width = MOST_NAME
+    rows = []
     for artifact in artifacts:
         summary = artifact.manifest.get("summary") or {}
         numbers = [format_number(summary.get(name)) for name in SHOWN]
         made = str(artifact.manifest.get("created", ""))[:16].replace("T", " ")
         size = format_bytes(artifact.manifest.get("bytes", 0))
-        grid.add_row(artifact.kind, artifact.id, artifact.title, _what(artifact), made, size, *numbers)
+        rows.append((artifact.kind, artifact.id, artifact.title, _what(artifact), made, size, *numbers))
+    filled = [number for number in range(len(HEADINGS)) if any(row[number] for row in rows)]
+    grid = Grid(box=None, pad_edge=False, header_style="bold")
+    for heading in (HEADINGS[number] for number in filled):
+        # What is shared has the names of all that share it; an id must stay whole, since it is what one types.
+        width = MOST_NAME if heading == "name" else None
+        grid.add_column(
+            heading, justify="right" if heading in ("size", *SHOWN) else "left", no_wrap=True, max_width=width
+        )
+    for row in rows:
+        grid.add_row(*(row[number] for number in filled))
     grid.width = console.measure(grid, options=console.options.update(max_width=WIDEST)).maximum
     console.print(grid, crop=False)
 
@@ -121,18 +143,11 @@ def format_bytes(count: int | float) -> str:
 
 
 def print_artifact(workspace: Workspace, artifact: Artifact, console: Console, as_json: bool) -> None:
-    """An artifact's manifest, or the page of its result where it has one."""
+    """An artifact's page of text, or its whole manifest."""
     if as_json:
         console.print_json(json.dumps({**artifact.manifest, "path": str(artifact.path)}))
         return
-    if (artifact.path / "result.json").is_file():
-        print_result(workspace, artifact, console)
-        return
-    console.print(f"[bold]{artifact.kind} {artifact.id}[/bold]  {artifact.title}")
-    console.print(str(artifact.path), soft_wrap=True, highlight=False)
-    for key in ("created", "seconds", "device", "seed", "git_commit", "inputs", "summary"):
-        if artifact.manifest.get(key) not in (None, {}):
-            console.print(f"{key}: {artifact.manifest[key]}", highlight=False, markup=False)
+    print_page(workspace, artifact, console)
 
 
 def print_rows(title: str, rows: Sequence[dict[str, Any]], console: Console) -> None:

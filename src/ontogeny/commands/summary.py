@@ -1,4 +1,4 @@
-"""A result as a page of text: what it rests on, its numbers with their uncertainty, its tables' first rows."""
+"""An artifact as a page of text: what it rests on, its numbers with their uncertainty, its tables' first rows."""
 
 from typing import Any
 
@@ -16,18 +16,24 @@ from ontogeny.workspace import Artifact, Workspace
 FIRST_ROWS = 8
 MOST_NUMBERS = 24
 WIDEST_CELL = 36
+ONE_OF = {"families": "family", "corpora": "corpus", "dictionaries": "dictionary"}
+"""What one artifact of a kind is called, where that is another word."""
 
 
-def print_result(workspace: Workspace, artifact: Artifact, console: Console) -> None:
-    """The page of one evaluation or result."""
-    reader = ResultReader(artifact.path)
-    console.print(f"[bold]{escape(kind_of(artifact))}[/bold]  {escape(artifact.title)}", highlight=False)
+def print_page(workspace: Workspace, artifact: Artifact, console: Console) -> None:
+    """The page of one artifact: what it is, its numbers, and of an evaluation or result the tables."""
+    kind = kind_of(artifact)
+    console.print(f"[bold]{escape(ONE_OF.get(kind, kind))}[/bold]  {escape(artifact.title)}", highlight=False)
     grid = Grid.grid(padding=(0, 2))
     grid.add_column(style="dim")
     grid.add_column(overflow="fold")
     for heading, text in _facts(workspace, artifact):
         grid.add_row(heading, escape(text))
     console.print(grid)
+    if not (artifact.path / "result.json").is_file():
+        _print_numbers(artifact.manifest.get("summary") or {}, console)
+        return
+    reader = ResultReader(artifact.path)
     _print_numbers(reader.summary, console)
     for table in reader.tables:
         _print_table(reader, table, console)

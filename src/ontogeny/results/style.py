@@ -37,7 +37,7 @@ def format_value(value: Any, error: Any = None) -> str:
     if isinstance(value, list | tuple):
         return "[" + ", ".join(format_value(each) for each in value) + "]"
     if isinstance(value, dict):
-        return ", ".join(f"{key} {format_value(each)}" for key, each in value.items())
+        return ", ".join(f"{key} {format_value(each)}" for key, each in value.items() if each is not None)
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int):
