@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from ontogeny.commands.listing import print_artifact, print_list, select, with_evaluations
+from ontogeny.commands.listing import find_prunable, print_artifact, print_list, select, with_evaluations
 from ontogeny.errors import ConfigError
 from ontogeny.workspace import Workspace
 
@@ -66,3 +66,21 @@ def test_every_artifact_has_a_page(tmp_path: Path) -> None:
     print_artifact(workspace, workspace.artifacts()[0], Console(file=text, width=100), as_json=False)
     page = text.getvalue()
     assert page.startswith("dictionary  d\n") and "training.lr=0.001" in page and "train/fve  0.3333" in page
+
+
+def test_a_dictionary_that_waits_for_its_evaluation_keeps_both_splits(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path)
+    stores = {
+        (snapshot, split): workspace.begin("activations", {"snapshot": snapshot, "split": split}, {"corpus": "c"})
+        .finish()
+        .id
+        for snapshot in ("step1", "step2")
+        for split in ("train", "held_out")
+    }
+    dictionary = workspace.begin("dictionaries", {}, {"step1": stores["step1", "train"]}).finish()
+    assert {each.id for each in find_prunable(workspace)} == {
+        stores["step2", "train"],
+        stores["step2", "held_out"],
+    }
+    workspace.begin("evaluations", {}, {"dictionary": dictionary.id}).finish()
+    assert {each.id for each in find_prunable(workspace)} == set(stores.values())

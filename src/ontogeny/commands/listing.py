@@ -192,8 +192,17 @@ def find_prunable(workspace: Workspace) -> list[Artifact]:
     for kind in ("dictionaries", "evaluations", "results"):
         waiting += workspace.drafts(kind, being_made=True)
     needed = {identity for artifact in waiting for identity in artifact.inputs.values()}
-    stores = [artifact for artifact in workspace.artifacts("activations") if artifact.id not in needed]
+    activations = workspace.artifacts("activations")
+    # A dictionary names what it was trained on; its evaluation will read the held-out rows of the same sources.
+    sources = [_source_of(artifact) for artifact in activations if artifact.id in needed]
+    stores = [each for each in activations if each.id not in needed and _source_of(each) not in sources]
     return stores + _find_told_grams(workspace)
+
+
+def _source_of(store: Artifact) -> tuple[dict[str, Any], dict[str, str]]:
+    """What both splits of one source's activations have in common."""
+    config = store.manifest.get("config") or {}
+    return {key: value for key, value in config.items() if key != "split"}, store.inputs
 
 
 def _find_told_grams(workspace: Workspace) -> list[Artifact]:
