@@ -71,7 +71,8 @@ def render_recipe_section(model: str, revisions: Sequence[Revision]) -> str:
     SnapshotError when the list is empty.
     """
     if not revisions:
-        raise SnapshotError(f"{model} has no revision that matches; drop --match to see all.")
+        what = "folder inside with a config.json" if is_local(model) else "revision"
+        raise SnapshotError(f"{model!r} has no {what} that matches; drop --match to see all, or name another.")
     named = [revision for revision in revisions if revision.step is not None] or list(revisions)
     lines = ["[series]"]
     if named[0].kind == "folder":
