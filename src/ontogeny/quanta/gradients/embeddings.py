@@ -12,7 +12,7 @@ from ontogeny.quanta.gradients.products import add_products, add_rank_one
 from ontogeny.quanta.gradients.samples import Samples
 from ontogeny.quanta.gradients.shared_ids import add_shared_ids, add_tied, sum_by_id
 from ontogeny.quanta.gradients.sums import PairSums, Sums
-from ontogeny.quanta.gradients.taps import gradients_at, tapped
+from ontogeny.quanta.gradients.taps import Flow, gradients_at, tapped
 from ontogeny.snapshots.hooks import HookedModel
 from ontogeny.types import HookPoint
 
@@ -75,7 +75,7 @@ def add_embeddings(
             by_id[table].append(sum_by_id(sample, taps[table].entering.cpu()[real], vectors))
         for piece in pieces:
             module = piece.part.module
-            sums.take(piece, batch, taps[module].entering, gradients[module], real)
+            sums.take(piece, Flow(batch, taps[module].entering, gradients[module], real))
     sums.end()
     total = sums.total("embeddings")
     assert model.architecture is not None

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ontogeny.quanta.gradients.parameters import Part
 from ontogeny.quanta.gradients.pieces import Piece
+from ontogeny.quanta.gradients.taps import Flow
 
 
 class Form:
@@ -57,12 +58,11 @@ def keeps_outer(forms: Sequence[Form]) -> bool:
 def make_gradient(
     forms: Sequence[Form],
     piece: Piece,
-    samples: slice,
-    entering: Float[Tensor, "sample ..."],
-    gradient: Float[Tensor, "sample ..."],
+    flow: Flow,
     out: Float[Tensor, "sample entry"] | None = None,
 ) -> Float[Tensor, "sample entry"]:
     """Per-sample entries of a piece, or (b, a) of an outer product; in `out` where nothing changes its entries."""
+    entering, gradient = flow.entering, flow.gradient
     for form in forms:
         entering, gradient = form.vectors(piece.part, entering, gradient)
     if piece.outer:
@@ -72,7 +72,7 @@ def make_gradient(
         direct = out if out is not None and out.dtype == gradient.dtype == entering.dtype else None
         values = piece.part.gradient(entering, gradient, piece.start, piece.stop, direct)
     for form in forms:
-        values = form.entries(piece, samples, values)
+        values = form.entries(piece, flow.batch, values)
     if out is not None and values.data_ptr() != out.data_ptr():
         out.copy_(values)
     return values

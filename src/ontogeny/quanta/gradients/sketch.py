@@ -4,13 +4,14 @@ import zlib
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
 from ontogeny.quanta.gradients.forms import Form, make_gradient
 from ontogeny.quanta.gradients.parameters import Part
 from ontogeny.quanta.gradients.pieces import Piece
 from ontogeny.quanta.gradients.sums import Sums
+from ontogeny.quanta.gradients.taps import Flow
 
 BLOCK_ENTRIES = 1 << 18
 """Of one parameter, hashed at once."""
@@ -45,21 +46,14 @@ class SketchSums(Sums):
         n_matrices = n_groups * (n_layers if self.by_layer else 1)
         return (n_matrices * self.n_numbers + (n_matrices + 2) * self.n_samples) * self.n_samples * self.dtype.itemsize
 
-    def take(
-        self,
-        piece: Piece,
-        batch: slice,
-        entering: Float[Tensor, "sample ..."],
-        gradient: Float[Tensor, "sample ..."],
-        real: Bool[Tensor, "sample position"],
-    ) -> None:
+    def take(self, piece: Piece, flow: Flow) -> None:
         part = piece.part
         total = self.at(part.sum_name(self.by_layer), (self.n_samples, self.n_numbers), self.dtype, self.device)
         rows = max(1, BLOCK_ENTRIES // part.width)
         for start in range(piece.start, piece.stop, rows):
             block = Piece(part, start, min(piece.stop, start + rows))
-            values = make_gradient(self.forms, block, batch, entering, gradient).to(self.dtype)
-            total[batch] += self._sketch(part, start, values)
+            values = make_gradient(self.forms, block, flow).to(self.dtype)
+            total[flow.batch] += self._sketch(part, start, values)
 
     def end(self) -> None:
         self._deals.clear()

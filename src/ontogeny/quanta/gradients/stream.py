@@ -27,7 +27,7 @@ from ontogeny.quanta.gradients.residuals import Residuals
 from ontogeny.quanta.gradients.samples import Samples
 from ontogeny.quanta.gradients.state import StreamState
 from ontogeny.quanta.gradients.sums import PairSums, Sums
-from ontogeny.quanta.gradients.taps import NOWHERE, AtEnds, Tap, frozen, gradients_at, tapped
+from ontogeny.quanta.gradients.taps import NOWHERE, AtEnds, Flow, Tap, frozen, gradients_at, tapped
 from ontogeny.snapshots.hooks import HookedModel
 from ontogeny.types import HookPoint
 
@@ -181,7 +181,7 @@ class GradientStream:
                 real = self.samples.real(batch)
                 for piece in pieces:
                     module = piece.part.module
-                    self.sums.take(piece, batch, taps[module].entering, gradients[module], real)
+                    self.sums.take(piece, Flow(batch, taps[module].entering, gradients[module], real))
                 if dx is not None:
                     self.residuals.write(self._dx, batch, dx)
             self.sums.end()

@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
 from ontogeny.quanta.gradients.forms import Form, keeps_outer, make_gradient
 from ontogeny.quanta.gradients.kept import Kept
 from ontogeny.quanta.gradients.pieces import Piece
 from ontogeny.quanta.gradients.products import ROW_BLOCK, add_cross, add_products, add_rank_one
+from ontogeny.quanta.gradients.taps import Flow
 
 SQUARES = "squares"
 TOGETHER = "together"
@@ -47,15 +48,8 @@ class Sums:
     def begin(self, pieces: Sequence[Piece]) -> None:
         """A pass over these pieces."""
 
-    def take(
-        self,
-        piece: Piece,
-        batch: slice,
-        entering: Float[Tensor, "sample ..."],
-        gradient: Float[Tensor, "sample ..."],
-        real: Bool[Tensor, "sample position"],
-    ) -> None:
-        """What entered a piece's module and the gradient at what left it; `real` tells positions from padding."""
+    def take(self, piece: Piece, flow: Flow) -> None:
+        """Add the gradients of a piece of that module."""
         raise AssertionError("sums that take nothing")
 
     def end(self) -> None:
@@ -114,16 +108,9 @@ class PairSums(Sums):
                 short = torch.empty(self.n_kept, piece.entries, dtype=wide, device=self.device)
                 self._kept[piece] = Kept(short)
 
-    def take(
-        self,
-        piece: Piece,
-        batch: slice,
-        entering: Float[Tensor, "sample ..."],
-        gradient: Float[Tensor, "sample ..."],
-        real: Bool[Tensor, "sample position"],
-    ) -> None:
+    def take(self, piece: Piece, flow: Flow) -> None:
         kept = self._kept[piece]
-        kept.keep_rest(batch, make_gradient(self.forms, piece, batch, entering, gradient, kept.values[batch]))
+        kept.keep_rest(flow.batch, make_gradient(self.forms, piece, flow, kept.values[flow.batch]))
 
     def end(self) -> None:
         for piece in list(self._kept):
@@ -165,15 +152,9 @@ class CrossSums(PairSums):
         shape = [span.stop - span.start for span in (self.rows, self.columns)]
         return self.at(name, shape, self.accumulate, self.device)
 
-    def take(
-        self,
-        piece: Piece,
-        batch: slice,
-        entering: Float[Tensor, "sample ..."],
-        gradient: Float[Tensor, "sample ..."],
-        real: Bool[Tensor, "sample position"],
-    ) -> None:
-        kept, size = self._kept[piece], batch.stop - batch.start
+    def take(self, piece: Piece, flow: Flow) -> None:
+        kept, batch = self._kept[piece], flow.batch
+        size = batch.stop - batch.start
         assert size <= self.WAITING, "a batch of more samples than may wait"
         start = batch.start
         if batch.start >= self.n_columns:
@@ -184,7 +165,7 @@ class CrossSums(PairSums):
             start = self.n_columns + batch.start - waiting.start
             self._waiting[piece] = slice(waiting.start, batch.stop)
         here = slice(start, start + size)
-        kept.keep_rest(here, make_gradient(self.forms, piece, batch, entering, gradient, kept.values[here]))
+        kept.keep_rest(here, make_gradient(self.forms, piece, flow, kept.values[here]))
         squares = self.at(f"{SQUARES}:{self._name(piece)}", (self.n_samples,), torch.float64, self.device)
         squares[batch] += squared_lengths(piece, kept, here)
 
@@ -212,17 +193,10 @@ class LengthSums(Sums):
         super().__init__()
         self.n_samples, self.device, self.forms, self.outer = n_samples, device, tuple(forms), keeps_outer(forms)
 
-    def take(
-        self,
-        piece: Piece,
-        batch: slice,
-        entering: Float[Tensor, "sample ..."],
-        gradient: Float[Tensor, "sample ..."],
-        real: Bool[Tensor, "sample position"],
-    ) -> None:
+    def take(self, piece: Piece, flow: Flow) -> None:
         squares = self.at(SQUARES, (self.n_samples,), torch.float64, self.device)
-        found = Kept(make_gradient(self.forms, piece, batch, entering, gradient))
-        squares[batch] += squared_lengths(piece, found, slice(None))
+        found = Kept(make_gradient(self.forms, piece, flow))
+        squares[flow.batch] += squared_lengths(piece, found, slice(None))
 
 
 def squared_lengths(piece: Piece, kept: Kept, samples: slice) -> Float[Tensor, " sample"]:

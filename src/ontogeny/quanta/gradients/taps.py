@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 
@@ -16,6 +16,18 @@ class Tap:
 
     entering: Tensor
     leaving: Tensor
+
+
+@dataclass(frozen=True)
+class Flow:
+    """What went through a module in a batch of samples, and came back: what its parameters' gradients are made from."""
+
+    batch: slice
+    entering: Float[Tensor, "sample ..."]
+    gradient: Float[Tensor, "sample ..."]
+    """At what left it."""
+    real: Bool[Tensor, "sample position"]
+    """Positions that are no padding."""
 
 
 @dataclass(frozen=True)

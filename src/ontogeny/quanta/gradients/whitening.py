@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from safetensors import safe_open
 from torch import Tensor
 
@@ -13,6 +13,7 @@ from ontogeny.quanta.gradients.forms import Form, make_gradient
 from ontogeny.quanta.gradients.parameters import Part
 from ontogeny.quanta.gradients.pieces import Piece
 from ontogeny.quanta.gradients.sums import Sums
+from ontogeny.quanta.gradients.taps import Flow
 
 INPUT, OUTPUT, MOMENT, POSITIONS = "input:", "output:", "moment:", "positions:"
 ADAM_KEY = "exp_avg_sq."
@@ -71,16 +72,9 @@ class MomentSums(Sums):
         super().__init__()
         self.device = device
 
-    def take(
-        self,
-        piece: Piece,
-        batch: slice,
-        entering: Float[Tensor, "sample ..."],
-        gradient: Float[Tensor, "sample ..."],
-        real: Bool[Tensor, "sample position"],
-    ) -> None:
+    def take(self, piece: Piece, flow: Flow) -> None:
         part = piece.part
-        made = make_gradient((), piece, batch, entering, gradient)
+        made = make_gradient((), piece, flow)
         dtype = torch.float64 if made.dtype == torch.float64 else torch.float32
         total = self.at(MOMENT + part.parameter, (part.rows, part.width), dtype, self.device)
         total[piece.start : piece.stop] += made.to(dtype).square().sum(dim=0).view(-1, part.width)
@@ -97,23 +91,17 @@ class FactorSums(MomentSums):
     def begin(self, pieces: Sequence[Piece]) -> None:
         self._weighed = {piece.part.path for piece in pieces if piece.part.is_matrix}
 
-    def take(
-        self,
-        piece: Piece,
-        batch: slice,
-        entering: Float[Tensor, "sample ..."],
-        gradient: Float[Tensor, "sample ..."],
-        real: Bool[Tensor, "sample position"],
-    ) -> None:
+    def take(self, piece: Piece, flow: Flow) -> None:
         part = piece.part
         if not part.is_linear:
-            super().take(piece, batch, entering, gradient, real)
+            super().take(piece, flow)
             return
         assert (piece.start, piece.stop) == (0, part.rows), "nothing is kept, so nothing is cut"
         if not part.is_matrix and part.path in self._weighed:
             return  # the weight's b is the bias's
-        self._add(OUTPUT + part.path, gradient.flatten(0, -2))
+        self._add(OUTPUT + part.path, flow.gradient.flatten(0, -2))
         if part.is_matrix:
+            entering, real = flow.entering, flow.real
             at_all = entering.shape[1] == real.shape[1]
             a = entering[real.to(entering.device)] if at_all else entering.flatten(0, -2)
             self._add(INPUT + part.path, a)
