@@ -121,6 +121,22 @@ def test_unit_decoder_moves_the_norm_into_the_codes(tmp_path: Path) -> None:
     assert torch.allclose(found.W_dec.norm(dim=-1), torch.ones(LATENTS, 1))
 
 
+@pytest.mark.parametrize("norm", ["sum", "frobenius", "mixed", "none"])
+def test_one_gate_over_sources_of_unequal_scales_is_held_with_its_norms_in_the_codes(norm: str, tmp_path: Path) -> None:
+    crosscoder, form = make("batchtopk", 2, norm=norm, scales=[0.3, 1.7]), "dictionary_learning_crosscoder"
+    if norm != "none":
+        with pytest.raises(DictionaryFormatError, match="--unit-decoder"):
+            export_dictionary(crosscoder, tmp_path, form)
+    export_dictionary(crosscoder, tmp_path, form, unit_decoder=norm != "none")
+    found, x = import_dictionary(tmp_path), torch.randn(TOKENS, 2, D)
+    with torch.no_grad():
+        shared = crosscoder.shared_norm(crosscoder.decoder_norms())
+        wanted = crosscoder.encode(x).dense() * (1 if shared is None else shared)
+        assert (wanted > 0).any() and (wanted == 0).any()
+        assert torch.allclose(found.encode(x).dense(), wanted, rtol=1e-4, atol=1e-5)
+        assert torch.allclose(found(x), crosscoder(x), rtol=1e-4, atol=1e-4)
+
+
 REFUSED = [
     ("saelens", ("relu", 2), {}, "one source"),
     ("saelens", ("groupmax",), {}, "groupmax"),
@@ -132,7 +148,9 @@ REFUSED = [
     ("dictionary_learning_crosscoder", ("topk", 2), {}, "topk"),
     ("dictionary_learning_crosscoder", ("batchtopk", 2), {"gate": "per_source"}, "budget"),
     ("ckkissane", ("jumprelu", 2), {}, "jumprelu"),
-    ("lm_saes", ("batchtopk", 2), {}, "per_source"),
+    ("lm_saes", ("batchtopk", 2), {}, "dictionary_learning_crosscoder, with --unit-decoder"),
+    ("lm_saes", ("topk", 2), {}, "no format holds topk so"),
+    ("lm_saes", ("topk", 1), {"norm": "none"}, "saelens"),
     ("lm_saes", ("groupmax", 1), {}, "groupmax"),
 ]
 

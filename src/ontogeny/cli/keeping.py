@@ -37,7 +37,7 @@ def export_artifact(
     format
         saelens, sparsify, dictionary_learning and others; a wrong one lists them.
     unit_decoder
-        Move the decoder norms of a dictionary with one source into its codes first.
+        Move the decoder norms of a dictionary with one source, or one gate, into its codes first.
     """
     from ontogeny.dictionaries.crosscoder import load_dictionary
     from ontogeny.dictionaries.interop import export_dictionary

@@ -52,8 +52,8 @@ def export_dictionary(crosscoder: Crosscoder, dest: Path | str, format: str, *, 
     """Write a crosscoder as another project's files, to be read there with raw activations.
 
     dest: folder, made if missing. format: a key of EXPORTERS. unit_decoder: first scale every latent of a one-source
-    dictionary to ||W_dec[j]|| = 1; its codes then are f · ||W_dec[j]||, its reconstructions the same. Errors:
-    DictionaryFormatError for what the format cannot hold.
+    dictionary to ||W_dec[j]|| = 1, its codes to f · ||W_dec[j]||; those of several sources behind one gate become their
+    scores. Reconstructions are the same. Errors: DictionaryFormatError for what the format cannot hold.
     """
     save = _known(EXPORTERS, format)
     save(with_unit_decoder(crosscoder) if unit_decoder else crosscoder, Path(dest))

@@ -72,7 +72,7 @@ def scores_use_norm(crosscoder: Crosscoder) -> bool:
 
 
 def score_norm(crosscoder: Crosscoder) -> Float[Tensor, " latent"]:
-    """The norm n_j with which a one-source dictionary makes its score pre · n_j, as its gate uses it."""
+    """The norm n_j with which a dictionary of one gate makes its score pre · n_j."""
     norms = crosscoder.decoder_norms().detach()
     shared = norms[:, 0] if crosscoder.config.gate == "per_source" else crosscoder.shared_norm(norms)
     return torch.ones_like(norms[:, 0]) if shared is None else shared
@@ -185,20 +185,26 @@ def unfold(crosscoder: Crosscoder, name: str) -> Crosscoder:
 
 @torch.no_grad()
 def with_unit_decoder(crosscoder: Crosscoder) -> Crosscoder:
-    """An equal one-source dictionary with ||W_dec[j]|| = 1 and codes f · ||W_dec[j]||, on raw activations.
+    """An equal dictionary on raw activations whose decoder norms have moved into its codes.
 
-    Dictionaries whose scores do not use the norm are returned as they are.
+    One source: ||W_dec[j]|| = 1, the codes are f · ||W_dec[j]||. Several behind one gate: the codes are the scores
+    f · n_j, so that norm is none. Dictionaries whose scores do not use the norm are returned as they are.
     """
-    require_one_source(crosscoder, "unit_decoder=True")
+    one_source = crosscoder.n_sources == 1 or crosscoder.config.gate == "per_source"
+    if one_source:
+        require_one_source(crosscoder, "unit_decoder=True")
     if not scores_use_norm(crosscoder):
         return crosscoder
     folded = fold(crosscoder)
-    raw_norm = torch.linalg.vector_norm(folded.W_dec, dim=-1)[:, 0]
-    folded.W_enc.mul_(raw_norm[:, None, None])
-    folded.b_enc.mul_(raw_norm)
-    folded.W_dec.div_(raw_norm.clamp_min(torch.finfo(torch.float64).tiny)[:, None, None])
-    # The score pre · n keeps its value: pre grew by the raw norm, so n shrinks by it.
-    folded.gate_norms = crosscoder.decoder_norms().detach().double() / raw_norm[:, None]
+    moved = torch.linalg.vector_norm(folded.W_dec, dim=-1)[:, 0] if one_source else score_norm(crosscoder).double()
+    folded.W_enc.mul_(moved[:, None, None])
+    folded.b_enc.mul_(moved)
+    folded.W_dec.div_(moved.clamp_min(torch.finfo(torch.float64).tiny)[:, None, None])
+    if one_source:
+        # The score pre · n keeps its value: pre grew by the raw norm, so n shrinks by it.
+        folded.gate_norms = crosscoder.decoder_norms().detach().double() / moved[:, None]
+    else:
+        folded.gate_norms, folded.config = None, folded.config.model_copy(update={"norm": "none"})
     return folded.float().eval()
 
 

@@ -22,6 +22,7 @@ from ontogeny.dictionaries.interop.conversion import (
     read_normaliser,
     require_kind,
     require_no_skip,
+    scores_use_norm,
     set_thresholds,
     unfold,
     write_format,
@@ -115,8 +116,8 @@ def _read_normalization(config: dict[str, Any], tensors: Tensors, folder: Folder
 def save(crosscoder: Crosscoder, dest: Path) -> None:
     """Write a relu or batchtopk crosscoder whose sources read and written are the same.
 
-    One scale for all sources goes into the normaliser. Unequal ones are folded into a relu crosscoder's weights, whose
-    gate no norm moves; a batchtopk crosscoder with them is refused, since its gate compares norms of the scaled space.
+    One scale for all sources goes into the normaliser. Unequal ones are folded into the weights where no norm moves the
+    gate (relu, or norm none); other batchtopk crosscoders are refused, since their gates compare norms of scaled space.
     """
     kind = require_kind(crosscoder, NAME, "relu", "batchtopk")
     require_no_skip(crosscoder, NAME)
@@ -124,11 +125,15 @@ def save(crosscoder: Crosscoder, dest: Path) -> None:
         raise DictionaryFormatError(f"{NAME} reads and writes the same sources, which this dictionary does not.")
     plain = unfold(crosscoder, NAME)
     if not torch.allclose(plain.scale, plain.scale[:1].expand_as(plain.scale), rtol=1e-6):
-        if kind == "batchtopk":
+        if kind == "batchtopk" and scores_use_norm(crosscoder):
+            cure = (
+                "export it as lm_saes"
+                if crosscoder.config.gate == "per_source"
+                else "export it with --unit-decoder (in Python: unit_decoder=True), which moves norms into the codes"
+            )
             raise DictionaryFormatError(
                 f"{NAME} has one activation scale for all sources, this dictionary has "
-                f"{', '.join(f'{scale:.4g}' for scale in plain.scale.tolist())}, and its gates depend on them: export "
-                "it as lm_saes (gate per_source), or train it on activations of equal scale."
+                f"{', '.join(f'{scale:.4g}' for scale in plain.scale.tolist())}, and its gates depend on them: {cure}."
             )
         plain = fold(crosscoder)
     normalization = _name_normalization(crosscoder, kind)

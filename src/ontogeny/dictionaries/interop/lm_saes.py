@@ -125,8 +125,7 @@ def save(crosscoder: Crosscoder, dest: Path) -> None:
         )
     if kind != "relu" and crosscoder.config.gate == "shared" and not _one_norm(crosscoder):
         raise DictionaryFormatError(
-            f"{NAME} gates each source by its own decoder norm, this dictionary all sources by one: train it with "
-            'gate = "per_source", or export it as dictionary_learning_crosscoder (batchtopk).'
+            f"{NAME} gates each source by its own decoder norm, this dictionary all by one: {_cure(crosscoder)}."
         )
     plain = unfold(crosscoder, NAME)
     n_sources, d_model = crosscoder.n_sources, crosscoder.d_model
@@ -164,3 +163,13 @@ def save(crosscoder: Crosscoder, dest: Path) -> None:
 def _one_norm(crosscoder: Crosscoder) -> bool:
     """Whether one source's norm is the shared one, up to the choice that the format makes."""
     return crosscoder.n_sources == 1 and crosscoder.config.norm in ("sum", "frobenius")
+
+
+def _cure(crosscoder: Crosscoder) -> str:
+    """Which other format holds a gate that is shared."""
+    kind = crosscoder.config.activation.kind
+    if crosscoder.n_sources == 1:
+        return "export it as saelens"
+    if kind == "batchtopk":
+        return "export it as dictionary_learning_crosscoder, with --unit-decoder where the sources' scales are unequal"
+    return f'no format holds {kind} so; train it with gate = "per_source"'
