@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from ontogeny.cli import app, main
+from paths import REPOSITORY
 
 COMMANDS = {
     "demo", "run", "harvest", "train", "evaluate", "analyze", "grow", "audit", "plan", "revisions", "list", "show",
@@ -86,6 +87,20 @@ def test_plan_needs_no_download(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = run(capsys, "plan", "pythia-160m")
     assert code == 0
     assert "harvest" in out and "train" in out and "GB" in out
+
+
+def test_plan_guesses_the_amount_of_text_from_its_files(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    recipe = tmp_path / "mine.toml"
+    shipped = (REPOSITORY / "recipes" / "demo-fast.toml").read_text()
+    recipe.write_text(shipped.replace("max_tokens = 100_000\n", ""))
+    (tmp_path / "a.txt").write_text("a word " * 1000)
+    files = f'[{{kind = "files", path = "{tmp_path}/*.txt"}}]'
+    code, out, _ = run(capsys, "plan", str(recipe), "--corpus.sources", files)
+    assert code == 0 and "5 bytes a token" in out
+    hub = '[{kind = "hub", dataset = "someone/text"}]'
+    code, _, err = run(capsys, "plan", str(recipe), "--corpus.sources", hub)
+    assert code == 2 and err == "ontogeny: plan needs to know the amount of text: set corpus.max_tokens.\n"
+    assert run(capsys, "plan", "demo-fast")[1].count("bytes a token") == 0
 
 
 def test_plan_refuses_a_layer_that_the_models_lack(capsys: pytest.CaptureFixture[str]) -> None:

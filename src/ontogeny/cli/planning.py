@@ -12,7 +12,7 @@ def plan(recipe: RecipeName, *overrides: Overrides, options: Options = OPTIONS) 
 
     Where the snapshots are on this machine, analyses are held against their tokenizer too.
     """
-    from ontogeny.commands.plan import measure_matmul_rate, print_plan
+    from ontogeny.commands.plan import guesses_text, measure_matmul_rate, print_plan
     from ontogeny.commands.plan import plan as plan_recipe
     from ontogeny.pipeline.analyses import check_tokens, has_tokenizer_here
 
@@ -20,7 +20,7 @@ def plan(recipe: RecipeName, *overrides: Overrides, options: Options = OPTIONS) 
         if has_tokenizer_here(each.recipe):
             check_tokens(each)
         rate = measure_matmul_rate(each.device)
-        print_plan(plan_recipe(each.recipe, rate), rate, open_console())
+        print_plan(plan_recipe(each.recipe, rate), rate, open_console(), guesses_text(each.recipe))
 
 
 def audit(

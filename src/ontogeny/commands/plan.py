@@ -1,5 +1,6 @@
 """What a recipe will cost before anything starts: downloads, disk, memory and hours, by arithmetic and one matmul."""
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,9 +15,14 @@ from ontogeny.errors import ConfigError, HookPointError
 from ontogeny.quanta.config import PUBLISHED
 from ontogeny.recipe import FAMILY_FOLDER, Recipe
 from ontogeny.snapshots.grow_config import FamilyConfig
+from ontogeny.tokens.config import TextSourceConfig
+from ontogeny.tokens.files import COMPRESSIONS, find_files
+from ontogeny.tokens.text_sources import stdlib_files
 from ontogeny.types import HookPoint
 
 BYTES_PER_TEXT_TOKEN = 5.0
+# What text shrinks by when it is compressed, and in Parquet, which is.
+PACKED, PACKED_SUFFIXES = 3, (*COMPRESSIONS, ".parquet")
 STORED_BYTES = {"bfloat16": 2, "float32": 4, "int8": 1}
 # A training step as a multiple of its encoder matmul: sparse codes need little more, dense ones five products.
 STEP_PER_MATMUL = {"topk": 1.45, "batchtopk": 1.6, "groupmax": 1.6, "relu": 5.5, "jumprelu": 6.25}
@@ -122,11 +128,28 @@ def plan(recipe: Recipe, rate: float) -> list[StageCost]:
 
 
 def _corpus_tokens(recipe: Recipe) -> int:
-    budgets = [source.max_tokens for source in recipe.corpus.sources]
-    tokens = recipe.corpus.max_tokens or (sum(b or 0 for b in budgets) if all(budgets) else None)
-    if tokens is None:
+    if recipe.corpus.max_tokens is not None:
+        return recipe.corpus.max_tokens
+    return sum(_source_tokens(source) for source in recipe.corpus.sources)
+
+
+def guesses_text(recipe: Recipe) -> bool:
+    """Whether the amount of text is guessed from its files, for want of a budget of tokens."""
+    return recipe.corpus.max_tokens is None and any(source.max_tokens is None for source in recipe.corpus.sources)
+
+
+def _source_tokens(source: TextSourceConfig) -> int:
+    """The source's budget of tokens, else a guess from its files; ConfigError where it has neither."""
+    if source.max_tokens is not None:
+        return source.max_tokens
+    if source.kind == "stdlib":
+        files = stdlib_files()
+    elif source.kind == "files" and source.path is not None:
+        files = find_files(source.path)
+    else:
         raise ConfigError("plan needs to know the amount of text: set corpus.max_tokens.")
-    return int(tokens)
+    text = sum(file.stat().st_size * (PACKED if file.suffix in PACKED_SUFFIXES else 1) for file in files)
+    return math.ceil(text / BYTES_PER_TEXT_TOKEN)
 
 
 def _plan_grow(recipe: Recipe, rate: float) -> StageCost:
@@ -242,8 +265,8 @@ def _hours(seconds: float) -> str:
     return f"{hours:,.0f}" if hours >= 100 else f"{hours:.3g}"
 
 
-def print_plan(costs: Sequence[StageCost], rate: float, console: Console) -> None:
-    """One line a stage, and the sums that matter: disk adds up, memory does not."""
+def print_plan(costs: Sequence[StageCost], rate: float, console: Console, guessed: bool = False) -> None:
+    """One line a stage, and the sums that matter: disk adds up, memory does not; `guessed`: see `guesses_text`."""
     grid = Grid(header_style="bold")
     grid.add_column("stage")
     for heading in ("downloads", "disk", "memory", "hours"):
@@ -262,3 +285,8 @@ def print_plan(costs: Sequence[StageCost], rate: float, console: Console) -> Non
     console.print(
         f"reckoned at {rate / 1e9:,.0f} Gflop/s, a float32 matmul measured just now on this device", highlight=False
     )
+    if guessed:
+        console.print(
+            f"text: its files at {BYTES_PER_TEXT_TOKEN:.0f} bytes a token; corpus.max_tokens would bound it",
+            highlight=False,
+        )
