@@ -44,7 +44,8 @@ def test_find_by_name_prefix_and_helpful_failure(tmp_path: Path) -> None:
     workspace = Workspace(tmp_path)
     artifact = workspace.begin("results", {"a": 1}, name="evolution").finish()
     assert workspace.find("evolution") == workspace.find(artifact.id[:5]) == artifact
-    with pytest.raises(ArtifactError, match="nearest: evolution"):
+    workspace.begin("evaluations", {"a": 1}, name="evolution").finish()
+    with pytest.raises(ArtifactError, match=r"\(nearest: evolution\)"):
         workspace.find("evolutoin")
     with pytest.raises(ArtifactError, match="no kind 'stores'"):
         Workspace(tmp_path, {"stores": tmp_path})

@@ -262,7 +262,7 @@ class Workspace:
         what = kind or "artifacts"
         if matches:
             raise ArtifactError(f"{reference!r} fits {len(matches)} {what}: {', '.join(a.id for a in matches[:5])}.")
-        known = [word for artifact in artifacts for word in (*artifact.names, artifact.id)]
+        known = {word: None for artifact in artifacts for word in (*artifact.names, artifact.id)}
         alike = nearest(reference, known)
         hint = f"nearest: {', '.join(alike)}" if alike else f"{len(artifacts)} there; see `ontogeny list`"
         raise ArtifactError(f"nothing in {self.root} answers to {reference!r} among {what} ({hint}).")

@@ -225,8 +225,8 @@ class SteeringPlan:
         if label not in known:
             labels = list(dict.fromkeys(known))
             alike = nearest(label, labels, 1)
-            hint = f"did you mean {alike[0]!r}? " if alike else ""
+            hint = f"; did you mean {alike[0]!r}?" if alike else "."
             verb = "reads" if read else "writes"
             raise SnapshotError(
-                f"there is no snapshot {label!r} among the dictionary's sources; {hint}It {verb} {', '.join(labels)}."
+                f"there is no snapshot {label!r} among the dictionary's sources{hint} It {verb} {', '.join(labels)}."
             )
