@@ -81,11 +81,11 @@ def grow(run: Run) -> Artifact:
     config: FamilyConfig = run.section("family")
     if run.recipe.origin("family.device") == "default":
         config = config.model_copy(update={"device": run.device})
+    if FAMILY_FOLDER in (run.recipe.series.folders or ""):
+        _check_before_growing(run)
     draft = run.begin("families", config_identity(config), {})
     if draft.complete:
         return run.workspace.find(draft.id, "families")
-    if FAMILY_FOLDER in (run.recipe.series.folders or ""):
-        _check_before_growing(run)
     run.reporter.say(f"grow: {config.steps} steps, snapshots at {', '.join(map(str, config.snapshot_steps))}")
     with run.reporter.measure("growing", config.steps) as advance:
         grow_family(config, draft.path, lambda step, loss: advance(step, f"loss {loss:.3f}"))
