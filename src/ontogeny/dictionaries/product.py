@@ -17,7 +17,7 @@ def multiply(
     x: Float[Tensor, "token width"], W: Float[Tensor, "latent width"], b: Float[Tensor, " latent"] | None = None
 ) -> Float[Tensor, "token latent"]:
     """x Wᵀ + b without gradient, in the narrower format under autocast."""
-    if torch.is_autocast_enabled(x.device.type) or not _onednn_can(x):
+    if torch.is_autocast_enabled(x.device.type) or not _onednn_can(x, W):
         return linear(x, W, b)
     return multiply_into(x.new_empty(len(x), len(W)), x, W, b)
 
@@ -29,7 +29,7 @@ def multiply_into(
     b: Float[Tensor, " latent"] | None = None,
 ) -> Float[Tensor, "token latent"]:
     """out = x Wᵀ + b without gradient; autocast has no part in it."""
-    if not _onednn_can(x):
+    if not _onednn_can(x, W):
         return torch.mm(x, W.T, out=out) if b is None else torch.addmm(b, x, W.T, out=out)
     bias = None if b is None else b.contiguous()  # oneDNN reads a bias as if its stride were one
     for rows, results in zip(x.split(_ROWS), out.split(_ROWS), strict=True):
@@ -37,6 +37,8 @@ def multiply_into(
     return out
 
 
-def _onednn_can(x: Tensor) -> bool:
+def _onednn_can(x: Tensor, W: Tensor) -> bool:
     plain = x.device.type == "cpu" and x.dtype == torch.float32
-    return plain and torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    # Weights that lie apart (one source's of several) go to oneDNN's reference routine, hundreds of times as slow.
+    packed = W.is_contiguous() or W.T.is_contiguous()
+    return plain and packed and torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
