@@ -1,5 +1,6 @@
 """Series from local folders: order, selection, checks between snapshots, loading."""
 
+import json
 import os
 import shutil
 from pathlib import Path
@@ -217,6 +218,28 @@ def test_torn_settings_are_one_sentence(family: Path, name: str, text: str) -> N
     series = open_series(SeriesConfig(folders=f"{family}/step*"))
     with pytest.raises(SnapshotError, match=f"step0/{name} .*; fetch it again"):
         _ = (series.d_model, series.tokenizer)
+
+
+@pytest.mark.parametrize(
+    ("keys", "named"),
+    [
+        ({"hidden_size": 48}, "of shape .* where its config asks for"),
+        ({"hidden_size": "big"}, "describes no model that can be built"),
+        ({"num_attention_heads": 7}, "describes no model that can be built"),
+        ({"model_type": "vit"}, "cannot be read"),
+    ],
+)
+def test_a_config_of_another_model_is_refused(family: Path, keys: dict[str, object], named: str) -> None:
+    path = family / "step0" / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **keys}))
+    with pytest.raises(SnapshotError, match=f"step0.*{named}"):
+        load_model(str(family / "step0"))
+
+
+def test_a_file_that_holds_no_tokenizer_is_named(family: Path) -> None:
+    (family / "step0" / "tokenizer.json").write_text('{"a": 1}')
+    with pytest.raises(SnapshotError, match="holds no tokenizer"):
+        open_series(SeriesConfig(folders=f"{family}/step*")).check_tokens()
 
 
 def test_missing_tensors_are_refused(family: Path) -> None:

@@ -6,6 +6,7 @@ from pickle import UnpicklingError
 from typing import Any
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PretrainedConfig, PreTrainedTokenizerBase
@@ -42,26 +43,41 @@ def load_model(
             f"{named(model, revision)} lacks {len(missing)} tensors that its config asks for (first: {missing[0]}); "
             "it would run on random weights, so choose another snapshot."
         )
+    misshapen = sorted(info["mismatched_keys"])
+    if misshapen:
+        tensor, stored, asked = misshapen[0]
+        raise SnapshotError(
+            f"{named(model, revision)} holds {tensor} of shape {list(stored)} where its config asks for {list(asked)}; "
+            "fetch config.json and weights of the same snapshot."
+        )
     return loaded.to(device).eval()
 
 
 def _read_weights(folder: Path, dtype: torch.dtype, name: str) -> tuple[Any, dict[str, Any]]:
     """(model, loading info) of a folder; SnapshotError where a file of weights is damaged or not of tensors alone."""
     safe = any(folder.glob(SAFE_WEIGHTS))
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()  # its table of what is missing: the caller says that in one sentence
     try:
         # With loading info the answer is a pair, which the type hints of transformers don't know. Pickles go through
         # torch's restricted unpickler (its `weights_only`), which transformers asks for itself.
         answer: Any = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=dtype, use_safetensors=True if safe else None, output_loading_info=True
+            folder,
+            dtype=dtype,
+            use_safetensors=True if safe else None,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # the caller refuses them, in one sentence
         )
     except UnpicklingError as error:
         raise SnapshotError(
             f"the pickled weights of {name} hold something other than tensors or are damaged, and none of it was run: "
             "fetch them again, or convert them to safetensors where you trust them."
         ) from error
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, OSError, ValueError) as error:  # the last: a model that predicts no tokens
         reason = str(error).splitlines()[0]
         raise SnapshotError(f"the weights of {name} cannot be read ({reason}): fetch them again.") from error
+    finally:
+        logging.set_verbosity(verbosity)
     loaded, info = answer
     return loaded, info
 
@@ -103,7 +119,11 @@ def load_model_config(model: str, revision: str | None = None) -> PretrainedConf
             f"{named(model, revision)} is of type {model_type!r}, which the installed transformers does not know; "
             "upgrade transformers, or wrap the loaded module with HookedModel.wrap."
         )
-    return AutoConfig.from_pretrained(folder)
+    try:
+        return AutoConfig.from_pretrained(folder)
+    except (StrictDataclassError, TypeError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise SnapshotError(f"{path} describes no model that can be built ({reason}); fetch it again.") from error
 
 
 def _read_settings(path: Path) -> dict[str, Any]:
@@ -139,7 +159,8 @@ def load_vocabulary(model: str, revision: str | None = None) -> dict[str, int] |
         return None
     path = folder / "tokenizer.json"
     if path.is_file():
-        _read_settings(path)  # a torn file is said to be torn, in our words
+        if "model" not in _read_settings(path):  # a torn file is said to be torn, in our words
+            raise SnapshotError(f"{path} holds no tokenizer; fetch it again.")
         from tokenizers import Tokenizer
 
         return Tokenizer.from_file(str(path)).get_vocab(with_added_tokens=True)
