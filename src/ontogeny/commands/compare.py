@@ -96,7 +96,8 @@ def _told(dictionary: Artifact | None) -> dict[str, object]:
 
 def _label(setting: dict[str, object], differing: Sequence[str]) -> str:
     parts = [str(setting["name"])] if not differing or "name" in differing else []
-    parts += [f"{name.rpartition('.')[2]}={setting.get(name)}" for name in differing if name != "name"]
+    told = {name: setting.get(name) for name in differing if name != "name"}
+    parts += [f"{name.rpartition('.')[2]}={value}" for name, value in told.items() if value is not None]
     return " ".join(parts)
 
 

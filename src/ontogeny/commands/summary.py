@@ -121,6 +121,9 @@ def _is_uncertainty(key: str, known: Any) -> bool:
 def _print_table(reader: ResultReader, table: str, console: Console) -> None:
     """The first rows of a table with units in the head; columns that do not fit are named below it."""
     columns, rows = reader.columns(table), reader.head(table, FIRST_ROWS)
+    if not rows:
+        console.print(f"\n{table}, empty", highlight=False)
+        return
     names = {column.name for column in columns}
     wanted = [column for column in columns if not (column.name.endswith("_se") and column.name[:-3] in names)]
     cells = {column.name: [_cell(row, column.name) for row in rows] for column in wanted}
@@ -146,7 +149,7 @@ def _print_table(reader: ResultReader, table: str, console: Console) -> None:
 def _count(n_rows: int, shown: int) -> str:
     if n_rows > shown:
         return f"the first {shown} of {n_rows:,} rows"
-    return "empty" if not n_rows else f"{n_rows} row{'s' if n_rows > 1 else ''}"
+    return f"{n_rows} row{'s' if n_rows > 1 else ''}"
 
 
 def _heading(column: Column) -> str:
