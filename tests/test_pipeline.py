@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from ontogeny.errors import AnalysisError, CorpusError, HookPointError
+from ontogeny.errors import AnalysisError, ConfigError, CorpusError, HookPointError
 from ontogeny.pipeline import Run, analyze, evaluate, harvest, open_run, run_stages, train
 from ontogeny.recipe import load_recipe
 from ontogeny.results import load_result
@@ -91,6 +91,12 @@ def test_another_dictionary_harvests_nothing_anew(done: Path) -> None:
     workspace = Workspace(done)
     assert len(workspace.artifacts("activations")) == 6
     assert len(workspace.artifacts("dictionaries")) == 2
+
+
+def test_replacements_of_a_snapshot_that_is_none_are_refused(done: Path) -> None:
+    run = open_tiny(done, **{"corpus.replacements": '{stp4 = {"a" = "b"}}'})
+    with pytest.raises(ConfigError, match="names 'stp4', which is no snapshot of the series; did you mean 'step4'"):
+        harvest(run)
 
 
 def test_harvest_redoes_just_the_damaged_shard(done: Path) -> None:

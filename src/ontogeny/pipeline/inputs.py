@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from ontogeny.activations.config import ActivationsConfig
-from ontogeny.config import config_identity, content_hash
+from ontogeny.config import config_identity, content_hash, did_you_mean
 from ontogeny.errors import ConfigError, HookPointError
 from ontogeny.pipeline.device import choose_device
 from ontogeny.progress import Reporter
@@ -125,6 +125,13 @@ def _check_before_growing(run: Run) -> None:
 
 def open_text(run: Run, series: SnapshotSeries) -> tuple[Corpus, Artifact]:
     """The recipe's corpus in the series' tokens, built or found; snapshots that disagree on its tokens are refused."""
+    for label in run.recipe.corpus.replacements:
+        if label not in series.labels:
+            known = f"its snapshots are {', '.join(series.labels)}"
+            raise ConfigError(
+                f"corpus.replacements names {label!r}, which is no snapshot of the series; "
+                f"{did_you_mean(label, series.labels, known)}"
+            )
     identity = config_identity(run.recipe.corpus)
     text = [_text_identity(source) for source in run.recipe.corpus.sources]
     vocabulary, template = series.tokenizer.get_vocab(), getattr(series.tokenizer, "chat_template", None)

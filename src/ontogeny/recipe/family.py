@@ -82,11 +82,11 @@ def fit_to_family(recipe: Recipe, family: Family) -> dict[str, Any]:
     Lengths in steps shrink with the training, and k with the width.
     """
     changes: dict[str, Any] = {"series": _series(recipe, family), "family": None, "model": None}
+    changes["corpus.replacements"] = {}  # they go by the labels of the recipe's own series
     if recipe.corpus.context_length > family.context_length:
         changes["corpus.context_length"] = family.context_length
     if not all(_is_here(source) for source in recipe.corpus.sources):
         changes["corpus.sources"] = [dict(source) for source in family.text_sources]
-        changes["corpus.replacements"] = {}
         roles = {"control", "system", "user", "assistant", "tool"}
         changes["corpus.exclude"] = [mask for mask in recipe.corpus.exclude if mask not in roles]
         changes["corpus.held_out"] = max(recipe.corpus.held_out, LEAST_HELD_OUT)
