@@ -1,7 +1,5 @@
 """The encoder's product against float64, whichever routine makes it."""
 
-import time
-
 import pytest
 import torch
 
@@ -43,16 +41,8 @@ def test_equals_the_product_of_views(routine: str) -> None:
 
 def test_one_source_of_several_takes_no_reference_routine() -> None:
     x, W = torch.randn(64, 64), torch.randn(1024, 3, 64)
-
-    def seconds(weight: torch.Tensor) -> float:
-        times = []
-        for _ in range(5):
-            start = time.thread_time()
-            multiply(x, weight)
-            times.append(time.thread_time() - start)
-        return min(times)
-
-    assert seconds(W[:, 1]) < 20 * seconds(W[:, 1].contiguous())
+    assert not product._onednn_can(x, W[:, 1])
+    assert torch.allclose(multiply(x, W[:, 1]), x @ W[:, 1].T, atol=1e-4)
 
 
 def test_the_same_bits_again(routine: str) -> None:
